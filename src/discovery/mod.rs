@@ -1,0 +1,1 @@
+//! Which nodes exist and where, asked from the nodes themselves.

@@ -1,0 +1,1 @@
+//! What our own probes believe of each node.

@@ -1,0 +1,24 @@
+//! Plain values that every other part talks about. No I/O, no async, no clock.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | [`Node`] | one Alternator node: address, datacenter, rack |
+//! | [`Scope`] | Cluster, Datacenter(dc) or Rack(dc, rack): the set of nodes a name stands for |
+//! | [`Topology`] | which nodes exist and where: discovery's output |
+//! | [`Health`] | what our own probes believe of each node: the prober's output |
+//! | [`ClusterView`] | Topology + Health, one immutable value with an epoch |
+//! | [`Demand`] | whether anybody asks for a zone, so that its poller may idle |
+
+mod demand;
+mod health;
+mod node;
+mod scope;
+mod topology;
+mod view;
+
+pub use demand::Demand;
+pub use health::{Failure, Health, NodeHealth, NodeState};
+pub use node::{Node, is_usable_address};
+pub use scope::{Scope, ScopeError};
+pub use topology::{Listing, Member, Source, Topology};
+pub use view::ClusterView;

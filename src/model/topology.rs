@@ -1,0 +1,74 @@
+//! Which nodes exist and where: discovery's output.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use super::{Node, Scope};
+
+/// Which nodes exist and where. Immutable once published; a change is a new value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// Every node known, by address.
+    pub members: BTreeMap<IpAddr, Member>,
+    /// Every scope that was ever seen with a node in it, so that an incident never turns a name into NXDOMAIN.
+    pub seen: BTreeSet<Scope>,
+    /// Where this value comes from.
+    pub source: Source,
+    /// No node answered discovery lately: this is the last topology known, not a current one.
+    pub stale: bool,
+    /// Every server asked ignores `dc` and `rack` (older than ScyllaDB 2025.1): places are unknown, and every
+    /// scope stands for the whole cluster.
+    pub flat: bool,
+}
+
+/// One node of a topology.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The node and its place.
+    pub node: Node,
+    /// Whether the cluster lists it now.
+    pub listing: Listing,
+    /// Read from the state file as "was serving when written"; only [`Source::Snapshot`] members carry it.
+    pub served_before: bool,
+}
+
+/// Whether the cluster still lists a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// At least half of its datacenter's answers list it.
+    Listed,
+    /// The cluster stopped listing it. Kept only while nobody else of its rack or datacenter is listed, as the last
+    /// known set; never eligible otherwise.
+    Left,
+}
+
+/// Where a topology comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Nothing is known yet.
+    #[default]
+    Nothing,
+    /// The state file of an earlier run; discovery has not succeeded since.
+    Snapshot,
+    /// The cluster itself.
+    Discovery,
+}
+
+impl Topology {
+    /// Whether the node counts for the scope: in a flat topology every node counts for every scope.
+    pub fn in_scope(&self, scope: &Scope, node: &Node) -> bool {
+        self.flat || scope.contains(node)
+    }
+
+    /// The members of a scope, by address.
+    pub fn members_of<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a Member> {
+        self.members.values().filter(move |member| self.in_scope(scope, &member.node))
+    }
+
+    /// The members that the cluster lists now.
+    pub fn listed(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| member.listing == Listing::Listed)
+    }
+}

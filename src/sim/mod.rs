@@ -1,0 +1,1 @@
+//! A simulated Alternator cluster on loopback addresses.

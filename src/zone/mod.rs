@@ -1,0 +1,3 @@
+//! Names: zone files, static records, label slugs.
+
+pub mod file;
