@@ -5,6 +5,7 @@
 pub mod config;
 pub mod discovery;
 pub mod health;
+pub mod http;
 pub mod model;
 pub mod plan;
 pub mod server;

@@ -1,0 +1,113 @@
+//! The HTTP client of discovery and of the prober: one GET to one node, bounded in time and size, its failure told
+//! in [`Failure`]'s words. The only user of reqwest.
+
+use std::{error::Error, io, net::IpAddr, time::Duration};
+
+use crate::{
+    config::{ClusterConfig, Scheme},
+    model::Failure,
+};
+
+/// Asks nodes of one cluster. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct NodeClient {
+    client: reqwest::Client,
+    scheme: Scheme,
+    port: u16,
+}
+
+/// How long and how large a request may be, and whether its connection is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Time for the TCP (and TLS) connection.
+    pub connect: Duration,
+    /// Time for everything, the body included.
+    pub total: Duration,
+    /// Keep one idle connection per node for the next request; otherwise each request makes its own.
+    pub keep_alive: bool,
+}
+
+/// A node's reply, read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: Vec<u8>,
+}
+
+/// A kept connection is dropped after this long without a request: longer than any sensible polling interval, so
+/// that polling reuses it, and short enough that nodes which left hold no descriptor for hours.
+const IDLE_CONNECTION: Duration = Duration::from_secs(90);
+
+impl NodeClient {
+    /// A client for the cluster's scheme and port. Fails only where TLS cannot be set up.
+    pub fn new(cluster: &ClusterConfig, limits: Limits) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .http1_only()
+            .connect_timeout(limits.connect)
+            .timeout(limits.total)
+            .pool_max_idle_per_host(usize::from(limits.keep_alive))
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .user_agent(concat!("alternator-dns/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(NodeClient { client, scheme: cluster.scheme, port: cluster.port })
+    }
+
+    /// `GET` to a node. `path_and_query` starts with `/` and is already percent-encoded. The body is read to its end,
+    /// whatever the status, so that the connection can be used again.
+    pub async fn get(&self, node: IpAddr, path_and_query: &str, body_limit: usize) -> Result<Reply, Failure> {
+        let host = match node {
+            IpAddr::V4(v4) => v4.to_string(),
+            IpAddr::V6(v6) => format!("[{v6}]"),
+        };
+        let url = format!("{}://{host}:{}{path_and_query}", self.scheme, self.port);
+        let mut response = self.client.get(url).send().await.map_err(|error| failure_of(&error))?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| failure_of(&error))? {
+            if body.len() + chunk.len() > body_limit {
+                return Err(Failure::Protocol(format!("the reply is longer than {body_limit} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Reply { status, body })
+    }
+}
+
+/// What a failed request says about the node: the innermost cause decides.
+fn failure_of(error: &reqwest::Error) -> Failure {
+    if error.is_timeout() {
+        return Failure::TimedOut;
+    }
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut innermost = error.to_string();
+    while let Some(current) = cause {
+        if let Some(io) = current.downcast_ref::<io::Error>()
+            && let Some(failure) = failure_of_io(io.kind())
+        {
+            return failure;
+        }
+        if let Some(http) = current.downcast_ref::<hyper::Error>()
+            && (http.is_incomplete_message() || http.is_closed() || http.is_canceled())
+        {
+            return Failure::Closed;
+        }
+        innermost = current.to_string();
+        cause = current.source();
+    }
+    Failure::Protocol(innermost)
+}
+
+fn failure_of_io(kind: io::ErrorKind) -> Option<Failure> {
+    use io::ErrorKind::*;
+    match kind {
+        ConnectionRefused => Some(Failure::Refused),
+        ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => Some(Failure::Closed),
+        TimedOut => Some(Failure::TimedOut),
+        HostUnreachable | NetworkUnreachable | NetworkDown | AddrNotAvailable => Some(Failure::Unreachable),
+        _ => None,
+    }
+}
