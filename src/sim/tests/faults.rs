@@ -37,10 +37,7 @@ async fn a_silent_node_neither_accepts_nor_refuses() {
         let asked = timeout(NOTHING, async { get(&cluster, A, "/").await.unwrap() }).await;
         assert!(asked.is_err(), "{asked:?}");
     }
-    if cfg!(target_os = "linux") {
-        let connecting = timeout(NOTHING, tokio::net::TcpStream::connect(cluster.at(A))).await;
-        assert!(connecting.is_err(), "not even connected: {connecting:?}");
-    }
+    assert_not_established(&cluster, A).await;
     assert_eq!(list(&cluster, B).await.len(), 3, "nobody else is hurt");
 
     cluster.inject(A, Fault::Slow(Duration::ZERO)).await.unwrap();
@@ -77,6 +74,15 @@ async fn a_node_stopped_while_silent_refuses_and_is_silent_when_it_returns() {
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     cluster.start_node(A).await.unwrap();
     assert!(timeout(NOTHING, get(&cluster, A, "/")).await.is_err());
+    assert_not_established(&cluster, A).await;
+}
+
+/// What only Linux does: a new connection to a silent node is not even established.
+async fn assert_not_established(cluster: &Cluster, node: IpAddr) {
+    if cfg!(target_os = "linux") {
+        let connecting = timeout(NOTHING, tokio::net::TcpStream::connect(cluster.at(node))).await;
+        assert!(connecting.is_err(), "{connecting:?}");
+    }
 }
 
 #[tokio::test]
