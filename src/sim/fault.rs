@@ -57,7 +57,7 @@ pub enum BadReply {
     Html,
     /// 200 and `[]`.
     EmptyList,
-    /// 200 and the right list, as valid JSON blown up to more than [`HUGE_BODY`] bytes, without a `Content-Length`.
+    /// 200 and the right list, as valid JSON blown up to more than 8 MiB, without a `Content-Length`.
     Huge,
     /// 200 and the first half of the body promised, then the connection is cut.
     Truncated,
@@ -67,8 +67,8 @@ pub enum BadReply {
     Redirect(String),
 }
 
-/// Size of a huge body: well above the 1 MiB that a reader of lists should accept, and small enough that a test
-/// which reads it all stays quick.
+/// Size of the white space in a huge body: well above the 1 MiB that a reader of lists should accept, and small
+/// enough that a test which reads it all stays quick.
 pub(super) const HUGE_BODY: usize = 8 << 20;
 
 /// Entries no reader can use: a node without an RPC address is listed by its host id, and the rest is what wrong
