@@ -159,7 +159,9 @@ impl World {
         self.ripe_since.retain(|address, _| ripe.contains(address));
         for address in ripe {
             let since = *self.ripe_since.entry(address).or_insert(self.now);
-            let bound = self.config.timeout * 2 + self.config.interval / 10;
+            // Where the members exceed the places of a lane, they wait for one another.
+            let turns = 1 + self.conduct.len() as u32 / 192;
+            let bound = self.config.timeout * 2 * turns + self.config.interval / 10;
             assert!(self.now - since <= bound, "{address} is held since {since:?}, now {:?}", self.now);
         }
     }
@@ -290,6 +292,26 @@ fn a_node_not_listed_leaves_in_the_middle_of_panic() {
     let health = world.roster.health();
     assert!(health.panic);
     assert_eq!((health.of(node(0)).state, health.of(node(1)).state), (NodeState::Down, NodeState::Up));
+}
+
+#[test]
+fn more_nodes_than_places_fall_silent_and_no_answer_changes() {
+    let mut world = World::new(500, config(), 3);
+    world.run(ms(4000), |_, _| {});
+    assert_eq!(dealt(&world.roster.health()), all(500));
+    world.change(0..300, ms(4000), Conduct::Silent);
+    let mut panicked = None;
+    world.run(ms(9000), |now, health| {
+        if health.panic {
+            panicked.get_or_insert(now);
+        }
+        assert!(health.nodes.values().all(|node| node.state == NodeState::Up), "{now:?}");
+    });
+    assert!(panicked.is_some_and(|panicked| panicked <= ms(4000 + 1100 + 3 * 800)), "{panicked:?}");
+    for index in 300..500 {
+        let latest = world.roster.members[&node(index)].tracker.latest_started();
+        assert!(latest.is_some_and(|latest| world.now - latest <= ms(1200)), "node {index} waits for hung ones");
+    }
 }
 
 #[test]
