@@ -40,6 +40,9 @@ pub struct Reply {
 /// that polling reuses it, and short enough that nodes which left hold no descriptor for hours.
 const IDLE_CONNECTION: Duration = Duration::from_secs(90);
 
+/// A failure's text may quote what the node sent (a certificate's names, say); it ends up in logs and answers.
+const LONGEST_TEXT: usize = 200;
+
 impl NodeClient {
     /// A client for the cluster's scheme and port. Fails only where TLS cannot be set up.
     pub fn new(cluster: &ClusterConfig, limits: Limits) -> Result<Self, reqwest::Error> {
@@ -86,7 +89,7 @@ fn failure_of(error: &reqwest::Error) -> Failure {
     let mut innermost = error.to_string();
     while let Some(current) = cause {
         if let Some(io) = current.downcast_ref::<io::Error>()
-            && let Some(failure) = failure_of_io(io.kind())
+            && let Some(failure) = failure_of_io(io)
         {
             return failure;
         }
@@ -98,16 +101,25 @@ fn failure_of(error: &reqwest::Error) -> Failure {
         innermost = current.to_string();
         cause = current.source();
     }
-    Failure::Protocol(innermost)
+    Failure::Protocol(innermost.chars().take(LONGEST_TEXT).collect())
 }
 
-fn failure_of_io(kind: io::ErrorKind) -> Option<Failure> {
+fn failure_of_io(error: &io::Error) -> Option<Failure> {
     use io::ErrorKind::*;
-    match kind {
+    match error.kind() {
         ConnectionRefused => Some(Failure::Refused),
         ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof => Some(Failure::Closed),
         TimedOut => Some(Failure::TimedOut),
+        // Whatever else the operating system says (no route, no free port or descriptor, forbidden by a local filter)
+        // is about us or the way, never about the node: it must not count as evidence against it.
+        _ if error.raw_os_error().is_some() => Some(Failure::Unreachable),
         HostUnreachable | NetworkUnreachable | NetworkDown | AddrNotAvailable => Some(Failure::Unreachable),
         _ => None,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod test_node;
+
+#[cfg(test)]
+mod tests;

@@ -28,10 +28,11 @@ pub struct NodeHealth {
     pub state: NodeState,
     /// When `state` was entered.
     pub since: Option<SystemTime>,
-    /// Why the latest failed probe failed; `None` after a success.
+    /// Why the latest failed probe failed. `None` once the node is Up and answers: a node on its way to Up keeps it, so
+    /// that under panic it counts as silent until it is Up by its own answers.
     pub failure: Option<Failure>,
-    /// When the node was last known to serve: set when it leaves Up. The nodes with the latest times are the "last
-    /// known good" set once nothing is left.
+    /// When the node last answered before it left Up; set when it leaves. The Unix epoch where only the state file
+    /// says that it served. The nodes with the latest times are the "last known good" set once nothing is left.
     pub served_until: Option<SystemTime>,
 }
 

@@ -1,0 +1,213 @@
+//! The task that probes a zone's nodes and publishes what it believes of them.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Moment, Now,
+    log::Log,
+    panic::Turn,
+    roster::{Event, Roster},
+    schedule::Schedule,
+    stats::Stats,
+    tracker::Probe,
+};
+use crate::{
+    config::{ClusterConfig, HealthConfig},
+    http::{Limits, NodeClient},
+    model::{Failure, Health, Topology},
+};
+
+/// What is asked of a node: ScyllaDB answers `GET /` without authentication from the loop that serves clients.
+const PATH: &str = "/";
+
+/// The answer is a line of text; anything much longer is no Alternator node.
+const LONGEST_BODY: usize = 64 * 1024;
+
+/// Health is published at most this often. When a thousand nodes fail within a second, each failure is a change; a
+/// copy of all nodes for each would cost a core, and readers could not follow.
+const PUBLISH_SPACING: Duration = Duration::from_millis(10);
+
+/// Why probing cannot start.
+#[derive(Debug, thiserror::Error)]
+#[error("the prober's HTTP client cannot be set up")]
+pub struct StartError(#[source] reqwest::Error);
+
+/// Probes the members of `topology` and publishes [`Health`] whenever others would see a difference, until `stop`.
+///
+/// Every probe is a connection of its own: that is what clients make of a DNS answer, and a node whose kept
+/// connections live on while it takes no new ones is of no use to them. Probes of different nodes wait for each other
+/// only where there are more than the places allow (see `schedule`).
+///
+/// With fall = 2, a node that refuses connections is out after at most about 1.6 × interval, a silent one after
+/// about interval + 2 × timeout. With rise = 2, a new node that answers is Up after about interval / 10.
+///
+/// Run it within a span that names the zone: its log lines name only nodes.
+pub async fn run(
+    cluster: ClusterConfig,
+    health: HealthConfig,
+    topology: watch::Receiver<Arc<Topology>>,
+    publish: watch::Sender<Arc<Health>>,
+    stats: Arc<Stats>,
+    stop: CancellationToken,
+    seed: u64,
+) -> Result<(), StartError> {
+    if !health.enabled {
+        publish.send_replace(Arc::new(Health { disabled: true, ..Health::default() }));
+        stop.cancelled().await;
+        return Ok(());
+    }
+    let limits = Limits { connect: health.timeout, total: health.timeout, keep_alive: false };
+    let client = NodeClient::new(&cluster, limits).map_err(StartError)?;
+    let prober = Prober {
+        client,
+        roster: Roster::new(&health),
+        schedule: Schedule::new(health.interval, seed),
+        under_way: JoinSet::new(),
+        log: Log::default(),
+        stats,
+        publish,
+        unpublished: false,
+        publish_from: Moment::ZERO,
+        start: Instant::now(),
+        start_wall: SystemTime::now(),
+    };
+    prober.run(topology, stop).await;
+    Ok(())
+}
+
+struct Prober {
+    client: NodeClient,
+    roster: Roster,
+    schedule: Schedule,
+    under_way: JoinSet<(IpAddr, Probe)>,
+    log: Log,
+    stats: Arc<Stats>,
+    publish: watch::Sender<Arc<Health>>,
+    unpublished: bool,
+    publish_from: Moment,
+    start: Instant,
+    start_wall: SystemTime,
+}
+
+impl Prober {
+    async fn run(mut self, mut topology: watch::Receiver<Arc<Topology>>, stop: CancellationToken) {
+        self.follow(&topology.borrow_and_update().clone());
+        // When discovery has ended the members known last go on being probed: whoever runs both decides what that end
+        // means.
+        let mut discovery_runs = true;
+        loop {
+            self.start_due();
+            self.report();
+            let wake = self.wake();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = topology.changed(), if discovery_runs => match changed {
+                    Ok(()) => self.follow(&topology.borrow_and_update().clone()),
+                    Err(_) => discovery_runs = false,
+                },
+                Some(finished) = self.under_way.join_next() => self.take(finished),
+                () = sleep_until(wake.unwrap_or(self.start)), if wake.is_some() => self.roster.weigh(self.now()),
+            }
+        }
+    }
+
+    /// The present. Wall time is counted from the start too: the order of two moments must not depend on when the
+    /// machine's clock was set right.
+    fn now(&self) -> Now {
+        let moment = self.start.elapsed();
+        Now { moment, wall: self.start_wall + moment }
+    }
+
+    fn follow(&mut self, topology: &Topology) {
+        let now = self.now();
+        self.roster.follow(topology, now);
+        self.schedule.set_members(topology.members.keys(), now.moment);
+    }
+
+    /// Starts every probe that is due and has a place.
+    fn start_due(&mut self) {
+        let now = self.now().moment;
+        for node in self.roster.awaited() {
+            self.schedule.hurry(node, now);
+        }
+        while let Some(node) = self.schedule.start(now) {
+            let client = self.client.clone();
+            self.under_way.spawn(async move {
+                let result = probe(&client, node).await;
+                (node, Probe { started: now, result })
+            });
+        }
+    }
+
+    /// Takes the result of a probe, and of all others that are over as well.
+    fn take(&mut self, finished: Result<(IpAddr, Probe), JoinError>) {
+        let mut next = Some(finished);
+        while let Some(finished) = next {
+            match finished {
+                Ok((node, probe)) => self.record(node, probe),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // Probes are cancelled only by dropping the set.
+                Err(_) => {}
+            }
+            next = self.under_way.try_join_next();
+        }
+    }
+
+    fn record(&mut self, node: IpAddr, probe: Probe) {
+        let now = self.now();
+        self.stats.count_probe(&probe.result);
+        self.roster.record(node, probe, now);
+        self.schedule.finish(node, self.roster.pace(node), now.moment);
+    }
+
+    /// Logs what happened and publishes what changed.
+    fn report(&mut self) {
+        let now = self.now().moment;
+        self.log.flush(now);
+        for event in self.roster.take_events() {
+            match event {
+                Event::Node { .. } => self.stats.count_transition(),
+                Event::Panic { turn: Turn::Began, .. } => self.stats.count_panic(),
+                Event::Panic { turn: Turn::Ended, .. } => {}
+            }
+            self.log.write(&event, now);
+        }
+        self.unpublished |= self.roster.take_changed();
+        if self.unpublished && now >= self.publish_from {
+            self.publish.send_replace(Arc::new(self.roster.health()));
+            self.unpublished = false;
+            self.publish_from = now.saturating_add(PUBLISH_SPACING);
+        }
+    }
+
+    /// When something is to be done though nothing happens; `None` = never.
+    fn wake(&self) -> Option<Instant> {
+        let publication = self.unpublished.then_some(self.publish_from);
+        [self.schedule.next_start(), self.roster.deadline(), self.log.deadline(), publication]
+            .into_iter()
+            .flatten()
+            .min()
+            .and_then(|moment| self.start.checked_add(moment))
+    }
+}
+
+async fn probe(client: &NodeClient, node: IpAddr) -> Result<(), Failure> {
+    match client.get(node, PATH, LONGEST_BODY).await?.status {
+        200 => Ok(()),
+        status => Err(Failure::Status(status)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

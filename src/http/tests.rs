@@ -1,0 +1,132 @@
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use tokio::net::TcpListener;
+
+use super::{
+    test_node::{Manner, TestNode},
+    *,
+};
+
+fn client(port: u16, scheme: Scheme, timeout: Duration, keep_alive: bool) -> NodeClient {
+    let cluster = ClusterConfig {
+        seeds: Vec::new(),
+        scheme,
+        port,
+        active_interval: timeout,
+        idle_interval: timeout,
+        datacenters: BTreeMap::new(),
+    };
+    NodeClient::new(&cluster, Limits { connect: timeout, total: timeout, keep_alive }).unwrap()
+}
+
+/// Longer than any answer on loopback takes, even on a busy machine.
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// For answers that are not meant to come.
+const IMPATIENT: Duration = Duration::from_millis(100);
+
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+async fn ask(manner: Manner, timeout: Duration) -> Result<Reply, Failure> {
+    let node = TestNode::start(LOCAL, 0, manner).await.unwrap();
+    client(node.address.port(), Scheme::Http, timeout, false).get(LOCAL, "/", 10).await
+}
+
+#[tokio::test]
+async fn a_reply_of_any_status_is_read_to_its_end() {
+    for status in [200, 301, 404, 500] {
+        assert_eq!(ask(Manner::status(status), PATIENT).await, Ok(Reply { status, body: b"hi".to_vec() }));
+    }
+}
+
+#[tokio::test]
+async fn a_closed_port_is_refused() {
+    let port = TcpListener::bind((LOCAL, 0)).await.unwrap().local_addr().unwrap().port();
+    assert_eq!(client(port, Scheme::Http, PATIENT, false).get(LOCAL, "/", 10).await, Err(Failure::Refused));
+}
+
+#[tokio::test]
+async fn a_connection_closed_or_reset_before_the_reply_is_closed() {
+    assert_eq!(ask(Manner::Close, PATIENT).await, Err(Failure::Closed));
+    assert_eq!(ask(Manner::Reset, PATIENT).await, Err(Failure::Closed));
+}
+
+#[tokio::test]
+async fn a_reply_that_breaks_off_is_closed() {
+    let node = TcpListener::bind((LOCAL, 0)).await.unwrap();
+    let port = node.local_addr().unwrap().port();
+    let serve = async {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut stream, _) = node.accept().await.unwrap();
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
+    };
+    let client = client(port, Scheme::Http, PATIENT, false);
+    let (reply, ()) = tokio::join!(client.get(LOCAL, "/", 10), serve);
+    assert_eq!(reply, Err(Failure::Closed));
+}
+
+#[tokio::test]
+async fn no_reply_in_time_is_timed_out() {
+    assert_eq!(ask(Manner::Hang, IMPATIENT).await, Err(Failure::TimedOut));
+    let half = Manner::Reply(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf".to_vec());
+    assert_eq!(ask(half, IMPATIENT).await, Err(Failure::TimedOut));
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_a_protocol_failure() {
+    for garbage in [&b"SSH-2.0-OpenSSH_9.2\r\n\r\n"[..], b"\0\xff\0\r\n\r\n", b"HTTP/9.9 hello\r\n\r\n"] {
+        let reply = ask(Manner::Reply(garbage.to_vec()), PATIENT).await;
+        assert!(matches!(reply, Err(Failure::Protocol(_))), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn plain_text_on_a_tls_port_is_a_protocol_failure() {
+    let node = TcpListener::bind((LOCAL, 0)).await.unwrap();
+    let port = node.local_addr().unwrap().port();
+    let serve = async {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut stream, _) = node.accept().await.unwrap();
+        let mut hello = [0; 4096];
+        let _ = stream.read(&mut hello).await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        // Until the client gives up.
+        while stream.read(&mut hello).await.is_ok_and(|count| count > 0) {}
+    };
+    let client = client(port, Scheme::Https, PATIENT, false);
+    let (reply, ()) = tokio::join!(client.get(LOCAL, "/", 10), serve);
+    assert!(matches!(reply, Err(Failure::Protocol(_))), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_reply_that_is_too_long_is_cut_off() {
+    let long = Manner::Reply(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nhello world".to_vec());
+    let reply = ask(long, PATIENT).await;
+    assert!(matches!(reply, Err(Failure::Protocol(_))), "{reply:?}");
+}
+
+#[tokio::test]
+async fn connections_are_kept_or_not_as_told() {
+    for (keep_alive, connections) in [(true, 1), (false, 3)] {
+        let node = TestNode::start(LOCAL, 0, Manner::status(500)).await.unwrap();
+        let client = client(node.address.port(), Scheme::Http, PATIENT, keep_alive);
+        for _ in 0..3 {
+            assert_eq!(client.get(LOCAL, "/", 10).await.unwrap().status, 500);
+        }
+        assert_eq!((node.connections(), node.requests()), (connections, 3));
+    }
+}
+
+#[test]
+fn troubles_of_our_own_are_no_evidence_against_a_node() {
+    // EPERM, ENFILE, EMFILE, ENETDOWN, ENETUNREACH, ENOBUFS, EHOSTUNREACH
+    for errno in [1, 23, 24, 100, 101, 105, 113] {
+        let error = io::Error::from_raw_os_error(errno);
+        assert!(failure_of_io(&error).is_some_and(|failure| failure.is_silence()), "{error}");
+    }
+    assert_eq!(failure_of_io(&io::Error::from_raw_os_error(111)), Some(Failure::Refused));
+    assert_eq!(failure_of_io(&io::Error::from_raw_os_error(104)), Some(Failure::Closed));
+    assert_eq!(failure_of_io(&io::Error::other("bad certificate")), None);
+}
