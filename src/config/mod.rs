@@ -35,6 +35,7 @@ mod name;
 mod place;
 mod problem;
 mod raw;
+mod reference;
 mod scopes;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub use defaults::DEFAULT_ZONE;
 pub use environment::{Flags, environment};
 pub use load::{Loaded, NO_ZONE, SEARCH, load};
 pub use problem::Problem;
+pub use reference::reference;
 
 /// Everything the server was told.
 #[derive(Clone, Debug, PartialEq)]
