@@ -146,8 +146,16 @@ impl Places {
 
     /// A value was written here. Replaces what an earlier layer said of it and of its items.
     pub(super) fn note(&mut self, path: KeyPath, place: Place) {
-        self.known.retain(|known, _| !known.starts_with(&path));
-        self.refused.retain(|refused| !refused.starts_with(&path));
+        // What lies below a path follows it in order, so this looks at nothing else: a list may be long.
+        let below = |known: &&KeyPath| known.starts_with(&path);
+        let known: Vec<_> = self.known.range(&path..).map(|(known, _)| known).take_while(below).cloned().collect();
+        let refused: Vec<_> = self.refused.range(&path..).take_while(below).cloned().collect();
+        for path in &known {
+            self.known.remove(path);
+        }
+        for path in &refused {
+            self.refused.remove(path);
+        }
         self.known.insert(path, place);
     }
 

@@ -503,6 +503,14 @@ fn every_example_of_a_key_is_a_right_value() {
     }
 }
 
+#[test]
+fn a_long_list_is_refused_at_once() {
+    let text = format!("[zones.a.cluster]\nseeds = [{}]", "'a',".repeat(200_000));
+    let started = std::time::Instant::now();
+    assert_eq!(bad(&text), ["a.toml:2: zones.a.cluster.seeds: 200000 seeds are too many; the most is 256"]);
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
 /// Fragments that make random text likely to get past the parser.
 fn fragment() -> impl Strategy<Value = String> {
     let known = KEYS.iter().flat_map(|key| [key.name.to_owned(), format!("{} = {}", key.name, key.example)]);
