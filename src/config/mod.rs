@@ -4,6 +4,8 @@
 //! |---|---|
 //! | raw | the shape of the TOML file, as written (`raw`) |
 //! | layers | defaults < file < environment < flags, merged by figment (`load`; the only user of figment) |
+//! | place | where a value was written: line of the file, variable or flag (`place`) |
+//! | judge | checks raw values and collects all problems (`validate`, `scopes`) |
 //! | [`Config`] | the validated result: every value typed, every default filled in |
 //! | [`Problem`] | one thing wrong in a file, with file, line, key and what would be right |
 //! | reference | `reference.toml`: every option, commented, with its default; `alternator-dns config` prints it |
@@ -22,9 +24,28 @@ use hickory_proto::rr::Name;
 
 use crate::model::Scope;
 
+mod address;
+mod defaults;
+mod document;
+mod environment;
+mod keys;
+mod limits;
+mod load;
+mod name;
+mod place;
 mod problem;
+mod raw;
+mod reference;
+mod scopes;
+#[cfg(test)]
+mod tests;
+mod validate;
 
+pub use defaults::DEFAULT_ZONE;
+pub use environment::{Flags, environment};
+pub use load::{Loaded, NO_ZONE, SEARCH, load};
 pub use problem::Problem;
+pub use reference::reference;
 
 /// Everything the server was told.
 #[derive(Clone, Debug, PartialEq)]

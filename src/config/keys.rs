@@ -1,0 +1,267 @@
+//! Every key there is, the one table that the file, the environment and the messages are checked against.
+
+use super::place::{KeyPath, quoted};
+
+/// What every environment variable of ours begins with.
+pub(super) const PREFIX: &str = "ALTERNATOR_DNS_";
+
+/// A table of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    /// The file itself.
+    Root,
+    /// `[server]`
+    Server,
+    /// `[zones."NAME"]`
+    Zone,
+    /// `[zones."NAME".cluster]`
+    Cluster,
+    /// `[zones."NAME".health]`
+    Health,
+    /// `[[zones."NAME".scopes]]`
+    Scope,
+}
+
+impl Section {
+    /// The section's heading for a zone of that name.
+    fn heading(self, zone: &str) -> String {
+        let zone = KeyPath::zone(zone);
+        match self {
+            Section::Root => "the file".to_owned(),
+            Section::Server => "[server]".to_owned(),
+            Section::Zone => format!("[{zone}]"),
+            Section::Cluster => format!("[{zone}.cluster]"),
+            Section::Health => format!("[{zone}.health]"),
+            Section::Scope => format!("[[{zone}.scopes]]"),
+        }
+    }
+}
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A table of its own.
+    Section(Section),
+    /// A table of zones by name.
+    Zones,
+    /// A list of tables.
+    Scopes,
+    /// A table of datacenters, each with a list of racks.
+    Datacenters,
+    /// Text.
+    Text,
+    /// Text with a unit.
+    Duration,
+    /// `"auto"` or a whole number.
+    Answers,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Fraction,
+    /// `true` or `false`.
+    Switch,
+    /// A list of texts.
+    List,
+}
+
+impl Kind {
+    /// The kind in a message: "must be ...".
+    pub(super) fn noun(self) -> &'static str {
+        match self {
+            Kind::Section(_) | Kind::Zones => "a table",
+            Kind::Scopes => "a list of tables",
+            Kind::Datacenters => "a table of datacenters with their racks",
+            Kind::Text => "text in quotes",
+            Kind::Duration => "a duration in quotes",
+            Kind::Answers => "\"auto\" or a whole number",
+            Kind::Integer => "a whole number",
+            Kind::Fraction => "a number",
+            Kind::Switch => "true or false",
+            Kind::List => "a list of texts",
+        }
+    }
+
+    /// Whether a variable can hold it.
+    fn fits_variable(self) -> bool {
+        !matches!(self, Kind::Section(_) | Kind::Zones | Kind::Scopes | Kind::Datacenters)
+    }
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// The table it stands in.
+    pub(super) section: Section,
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What it holds.
+    pub(super) kind: Kind,
+    /// A value that would be right, as TOML spells it.
+    pub(super) example: &'static str,
+}
+
+impl Key {
+    /// The environment variable that sets it; `None` for what a variable cannot hold.
+    pub(super) fn variable(&self) -> Option<String> {
+        let level = match self.section {
+            Section::Server => "SERVER__",
+            Section::Zone => "",
+            Section::Cluster => "CLUSTER__",
+            Section::Health => "HEALTH__",
+            Section::Root | Section::Scope => return None,
+        };
+        self.kind.fits_variable().then(|| format!("{PREFIX}{level}{}", self.name.to_ascii_uppercase()))
+    }
+
+    /// Where it stands, for a zone of that name.
+    pub(super) fn path(&self, zone: &str) -> KeyPath {
+        match self.section {
+            Section::Root | Section::Scope => KeyPath::root(),
+            Section::Server => KeyPath::root().key("server"),
+            Section::Zone => KeyPath::zone(zone),
+            Section::Cluster => KeyPath::zone(zone).key("cluster"),
+            Section::Health => KeyPath::zone(zone).key("health"),
+        }
+        .key(self.name)
+    }
+}
+
+const fn key(section: Section, name: &'static str, kind: Kind, example: &'static str) -> Key {
+    Key { section, name, kind, example }
+}
+
+/// Every key, in the order of the reference.
+pub(super) const KEYS: &[Key] = &[
+    key(Section::Root, "server", Kind::Section(Section::Server), "[server]"),
+    key(Section::Root, "zones", Kind::Zones, "[zones.\"alternator.local\"]"),
+    key(Section::Server, "listen", Kind::List, "[\"127.0.0.1:5300\"]"),
+    key(Section::Server, "workers", Kind::Integer, "0"),
+    key(Section::Server, "state_dir", Kind::Text, "\"/var/lib/alternator-dns\""),
+    key(Section::Zone, "file", Kind::Text, "\"zones/alternator.local.zone\""),
+    key(Section::Zone, "ttl", Kind::Duration, "\"5s\""),
+    key(Section::Zone, "answers", Kind::Answers, "\"auto\""),
+    key(Section::Zone, "subnet_prefix_v4", Kind::Integer, "24"),
+    key(Section::Zone, "datacenter_failover", Kind::Switch, "false"),
+    key(Section::Zone, "preferred_datacenter", Kind::Text, "\"dc1\""),
+    key(Section::Zone, "preferred_rack", Kind::Text, "\"rack1\""),
+    key(Section::Zone, "cluster", Kind::Section(Section::Cluster), "[zones.\"alternator.local\".cluster]"),
+    key(Section::Zone, "health", Kind::Section(Section::Health), "[zones.\"alternator.local\".health]"),
+    key(Section::Zone, "scopes", Kind::Scopes, "[[zones.\"alternator.local\".scopes]]"),
+    key(Section::Cluster, "seeds", Kind::List, "[\"10.0.0.1\"]"),
+    key(Section::Cluster, "scheme", Kind::Text, "\"http\""),
+    key(Section::Cluster, "port", Kind::Integer, "8000"),
+    key(Section::Cluster, "active_interval", Kind::Duration, "\"1s\""),
+    key(Section::Cluster, "idle_interval", Kind::Duration, "\"1s\""),
+    key(Section::Cluster, "datacenters", Kind::Datacenters, "{ dc1 = [\"rack1\", \"rack2\"], dc2 = [] }"),
+    key(Section::Health, "enabled", Kind::Switch, "true"),
+    key(Section::Health, "interval", Kind::Duration, "\"1s\""),
+    key(Section::Health, "timeout", Kind::Duration, "\"800ms\""),
+    key(Section::Health, "rise", Kind::Integer, "2"),
+    key(Section::Health, "fall", Kind::Integer, "2"),
+    key(Section::Health, "panic_threshold", Kind::Fraction, "0.5"),
+    key(Section::Scope, "label", Kind::Text, "\"web\""),
+    key(Section::Scope, "chain", Kind::List, "[\"dc1/rack1\", \"dc1\", \"cluster\"]"),
+];
+
+/// The key of that name in a section.
+pub(super) fn find(section: Section, name: &str) -> Option<&'static Key> {
+    of(section).find(|key| key.name == name)
+}
+
+/// The keys of a section.
+fn of(section: Section) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.section == section)
+}
+
+/// What to say of a key that a section does not know. `path` is the key itself.
+pub(super) fn unknown(section: Section, path: &KeyPath) -> String {
+    let written = path.last().to_ascii_lowercase().replace('-', "_");
+    let zone = path.names().nth(1).filter(|_| path.names().next() == Some("zones")).unwrap_or("NAME");
+    let elsewhere = KEYS.iter().find(|key| key.section != section && key.name == written);
+    if find(section, &written).is_none()
+        && let Some(key) = elsewhere
+    {
+        return format!("unknown key here; {} belongs in {}", quoted(key.name), key.section.heading(zone));
+    }
+    let names: Vec<&str> = of(section).map(|key| key.name).collect();
+    match nearest(&written, names.iter().copied()) {
+        Some(near) => format!("unknown key; did you mean {}?", quoted(near)),
+        None => format!("unknown key; {} takes {}", section.heading(zone), names.join(", ")),
+    }
+}
+
+/// What to say of a variable that is none of ours; `name` is without the prefix.
+pub(super) fn unknown_variable(name: &str) -> String {
+    if name.starts_with("ZONES__") {
+        return format!(
+            "unknown variable; variables cannot spell zone names: name the zone in {PREFIX}ZONE and leave that level \
+             out, as in {PREFIX}TTL or {PREFIX}CLUSTER__SEEDS"
+        );
+    }
+    let mut known: Vec<String> = KEYS.iter().filter_map(Key::variable).collect();
+    known.extend([format!("{PREFIX}CONFIG"), format!("{PREFIX}ZONE")]);
+    let short = |full: &String| full[PREFIX.len()..].to_ascii_lowercase();
+    let last = name.rsplit("__").next().unwrap_or(name);
+    let same_key = known.iter().find(|full| full[PREFIX.len()..].rsplit("__").next() == Some(last));
+    let shorts: Vec<String> = known.iter().map(short).collect();
+    let near = same_key
+        .map(short)
+        .or_else(|| nearest(&name.to_ascii_lowercase(), shorts.iter().map(String::as_str)).map(str::to_owned));
+    match near {
+        Some(near) => format!("unknown variable; did you mean {PREFIX}{}?", near.to_ascii_uppercase()),
+        None => "unknown variable; \"alternator-dns config\" prints every option there is".to_owned(),
+    }
+}
+
+/// The nearest of the names, if one is near enough to be a slip of the finger: one edit, and one more for every four
+/// letters.
+fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, name) = names.map(|name| (strsim::osa_distance(written, name), name)).min()?;
+    (distance <= 1 + written.chars().count().min(SUGGESTED) / 4).then_some(name)
+}
+
+/// Longest key that earns a wider search for a suggestion; longer than any of ours, so that a long foreign text does
+/// not match everything.
+const SUGGESTED: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_get_the_nearest_name_the_right_place_or_the_list() {
+        let zone = KeyPath::zone("a.b");
+        let server = KeyPath::root().key("server");
+        let cases = [
+            (Section::Root, KeyPath::root().key("zone"), "unknown key; did you mean \"zones\"?"),
+            (Section::Server, server.key("state-dir"), "unknown key; did you mean \"state_dir\"?"),
+            (Section::Server, server.key("colour"), "unknown key; [server] takes listen, workers, state_dir"),
+            (Section::Server, server.key("ttl"), "unknown key here; \"ttl\" belongs in [zones.NAME]"),
+            (Section::Zone, zone.key("tll"), "unknown key; did you mean \"ttl\"?"),
+            (Section::Zone, zone.key("TTL"), "unknown key; did you mean \"ttl\"?"),
+            (Section::Zone, zone.key("seeds"), "unknown key here; \"seeds\" belongs in [zones.\"a.b\".cluster]"),
+            (
+                Section::Health,
+                zone.key("health").key("treshold"),
+                "unknown key; [zones.\"a.b\".health] takes enabled, interval, timeout, rise, fall, panic_threshold",
+            ),
+        ];
+        for (section, path, expected) in cases {
+            assert_eq!(unknown(section, &path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn unknown_variables_get_the_nearest_one() {
+        let cases = [
+            ("SERVER_LISTEN", "unknown variable; did you mean ALTERNATOR_DNS_SERVER__LISTEN?"),
+            ("SEEDS", "unknown variable; did you mean ALTERNATOR_DNS_CLUSTER__SEEDS?"),
+            ("TLL", "unknown variable; did you mean ALTERNATOR_DNS_TTL?"),
+            ("SOMETHING_ELSE", "unknown variable; \"alternator-dns config\" prints every option there is"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(unknown_variable(name), expected);
+        }
+        assert!(unknown_variable("ZONES__A__TTL").contains("ALTERNATOR_DNS_ZONE and leave"));
+    }
+}

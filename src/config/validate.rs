@@ -1,0 +1,299 @@
+//! From what was written to what is meant: every value judged, every problem told.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    num::NonZeroU16,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use hickory_proto::rr::Name;
+
+use super::{
+    Answers, ClusterConfig, Config, HealthConfig, Problem, Scheme, ServerConfig, ZoneConfig, address, limits, name,
+    place::{KeyPath, Place, Places, quoted},
+    raw::{Raw, RawCluster, RawHealth, RawServer, RawZone},
+    scopes,
+};
+
+/// What came of judging a configuration.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// Complete only when there are no problems.
+    pub(super) config: Config,
+    /// What must be mended.
+    pub(super) problems: Vec<Problem>,
+    /// What should be known.
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Judges a merged configuration. `folder` is the file's: paths written in the file are relative to it.
+pub(super) fn validate(raw: &Raw, places: &Places, folder: &Path) -> Judged {
+    let mut judge = Judge { places, folder, problems: Vec::new(), warnings: Vec::new() };
+    let server = judge.server(&raw.server);
+    judge.at_most(&KeyPath::root().key("zones"), raw.zones.len(), limits::MAX_ZONES, "zones");
+    let zones = raw.zones.iter().take(limits::MAX_ZONES).filter_map(|(name, zone)| judge.zone(name, zone)).collect();
+    Judged { config: Config { server, zones }, problems: judge.problems, warnings: judge.warnings }
+}
+
+/// Collects what is wrong.
+pub(super) struct Judge<'a> {
+    places: &'a Places,
+    folder: &'a Path,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Judge<'_> {
+    /// The value must be mended. Silent where it was refused before.
+    pub(super) fn wrong(&mut self, path: &KeyPath, message: impl fmt::Display) {
+        if !self.places.is_refused(path) {
+            self.problems.push(self.places.problem(path, message));
+        }
+    }
+
+    /// The value works, but the operator should know.
+    pub(super) fn warn(&mut self, path: &KeyPath, message: impl fmt::Display) {
+        self.warnings.push(self.places.problem(path, message));
+    }
+
+    /// Where a value was written, for messages about another one; empty when not in the file.
+    pub(super) fn line(&self, path: &KeyPath) -> String {
+        match self.places.place(path) {
+            Some(Place::Line(line)) => format!(" in line {line}"),
+            _ => String::new(),
+        }
+    }
+
+    /// Refuses more of something than the bound.
+    pub(super) fn at_most(&mut self, path: &KeyPath, count: usize, most: usize, what: &str) {
+        if count > most {
+            self.wrong(path, format!("{count} {what} are too many; the most is {most}"));
+        }
+    }
+
+    /// What a check says of the value; its complaint becomes a problem.
+    pub(super) fn checked<T>(&mut self, path: &KeyPath, checked: Result<T, String>) -> Option<T> {
+        checked.map_err(|message| self.wrong(path, message)).ok()
+    }
+
+    /// A whole number within bounds, as the type it is stored in.
+    fn number<T: TryFrom<i64>>(
+        &mut self,
+        path: &KeyPath,
+        number: Option<i64>,
+        bounds: &RangeInclusive<i64>,
+        default: T,
+    ) -> T {
+        let Some(number) = number else { return default };
+        match T::try_from(number) {
+            Ok(value) if bounds.contains(&number) => value,
+            _ => {
+                self.wrong(
+                    path,
+                    format!("{number} is out of range; it must be {} to {}", bounds.start(), bounds.end()),
+                );
+                default
+            }
+        }
+    }
+
+    fn duration(
+        &mut self,
+        path: &KeyPath,
+        text: Option<&String>,
+        bounds: &RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Duration {
+        text.and_then(|text| self.checked(path, limits::duration(text, bounds))).unwrap_or(default)
+    }
+
+    /// A path; relative to the file's folder when it was written in the file. Empty means none.
+    fn path(&self, path: &KeyPath, text: Option<&String>) -> Option<PathBuf> {
+        let text = text.filter(|text| !text.is_empty())?;
+        match self.places.place(path) {
+            Some(Place::Line(_)) => Some(self.folder.join(text)),
+            _ => Some(text.into()),
+        }
+    }
+
+    fn server(&mut self, raw: &RawServer) -> ServerConfig {
+        let at = KeyPath::root().key("server");
+        let default = ServerConfig::default();
+        let listen_at = at.key("listen");
+        let mut listen = Vec::new();
+        let written = raw.listen.as_deref().unwrap_or_default();
+        self.at_most(&listen_at, written.len(), limits::MAX_LISTEN, "addresses");
+        for (index, text) in written.iter().enumerate().take(limits::MAX_LISTEN) {
+            let item = listen_at.item(index);
+            match self.checked(&item, address::listen(text)) {
+                // Port 0 takes another free port each time.
+                Some(address) if address.port() != 0 && listen.contains(&address) => {
+                    self.wrong(&item, format!("\"{address}\" is listed twice"));
+                }
+                Some(address) => listen.push(address),
+                None => {}
+            }
+        }
+        match &raw.listen {
+            None => listen = default.listen,
+            Some(written) if written.is_empty() => {
+                self.wrong(&listen_at, "is empty; name at least one address, such as [\"127.0.0.1:5300\"]");
+            }
+            Some(_) => {}
+        }
+        ServerConfig {
+            listen,
+            workers: self.number(&at.key("workers"), raw.workers, &limits::WORKERS, default.workers),
+            state_dir: self.path(&at.key("state_dir"), raw.state_dir.as_ref()),
+        }
+    }
+
+    /// A zone; `None` when not even its name is right. Its values are judged all the same.
+    fn zone(&mut self, name: &str, raw: &RawZone) -> Option<ZoneConfig> {
+        let at = KeyPath::zone(name);
+        let apex = self.checked(&at, name::apex(name));
+        if apex.as_ref().is_some_and(name::is_mdns) {
+            self.warn(
+                &at,
+                "many hosts look up names under .local by mDNS only (RFC 6762) and never ask a DNS server; a name \
+                 such as \"alternator.internal\" works everywhere",
+            );
+        }
+        let default = ZoneConfig::new(Name::root());
+        let ttl_at = at.key("ttl");
+        let ttl = raw.ttl.as_ref().and_then(|text| self.checked(&ttl_at, limits::ttl(text)));
+        let answers = raw.answers.as_ref().and_then(|text| self.checked(&at.key("answers"), answers(text)));
+        let prefix_at = at.key("subnet_prefix_v4");
+        let (preferred_datacenter, preferred_rack) = self.preferred(&at, raw);
+        let zone = ZoneConfig {
+            file: self.path(&at.key("file"), raw.file.as_ref()),
+            ttl: ttl.unwrap_or(default.ttl),
+            answers: answers.unwrap_or(default.answers),
+            subnet_prefix_v4: self.number(
+                &prefix_at,
+                raw.subnet_prefix_v4,
+                &limits::PREFIX_V4,
+                default.subnet_prefix_v4,
+            ),
+            datacenter_failover: raw.datacenter_failover.unwrap_or(default.datacenter_failover),
+            preferred_datacenter,
+            preferred_rack,
+            cluster: self.cluster(&at.key("cluster"), &raw.cluster),
+            health: self.health(&at.key("health"), &raw.health),
+            scopes: scopes::judge(self, &at.key("scopes"), raw.scopes.as_deref().unwrap_or_default()),
+            apex: default.apex,
+        };
+        apex.map(|apex| ZoneConfig { apex, ..zone })
+    }
+
+    fn preferred(&mut self, at: &KeyPath, raw: &RawZone) -> (Option<Arc<str>>, Option<Arc<str>>) {
+        let given = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(Arc::<str>::from);
+        let (dc_at, rack_at) = (at.key("preferred_datacenter"), at.key("preferred_rack"));
+        let (dc, rack) = (given(&raw.preferred_datacenter), given(&raw.preferred_rack));
+        if let Some((dc, rack)) = dc.as_ref().and_then(|dc| dc.split_once('/')) {
+            let (dc, rack) = (quoted(dc), quoted(rack));
+            self.wrong(&dc_at, format!("holds a rack too; write {dc} here and preferred_rack = {rack}"));
+        }
+        if dc.is_none() && rack.is_some() && !self.places.is_refused(&dc_at) {
+            self.wrong(&rack_at, "needs preferred_datacenter too: racks of two datacenters may share a name");
+        }
+        (dc, rack)
+    }
+
+    fn cluster(&mut self, at: &KeyPath, raw: &RawCluster) -> ClusterConfig {
+        let default = ClusterConfig::default();
+        let scheme = raw.scheme.as_ref().and_then(|text| self.checked(&at.key("scheme"), scheme(text)));
+        let active_at = at.key("active_interval");
+        let idle_at = at.key("idle_interval");
+        let active_interval =
+            self.duration(&active_at, raw.active_interval.as_ref(), &limits::INTERVAL, default.active_interval);
+        // Nobody who slows down polling wants it faster while idle: the default follows.
+        let idle_default = default.idle_interval.max(active_interval);
+        let idle_interval = self.duration(&idle_at, raw.idle_interval.as_ref(), &limits::INTERVAL, idle_default);
+        if idle_interval < active_interval {
+            self.warn(&idle_at, "is shorter than active_interval: the zone is polled faster while nobody asks");
+        }
+        ClusterConfig {
+            seeds: self.seeds(&at.key("seeds"), raw.seeds.as_deref().unwrap_or_default()),
+            scheme: scheme.unwrap_or(default.scheme),
+            port: self.number(&at.key("port"), raw.port, &limits::PORT, default.port),
+            active_interval,
+            idle_interval,
+            datacenters: scopes::datacenters(self, &at.key("datacenters"), raw.datacenters.as_ref()),
+        }
+    }
+
+    fn seeds(&mut self, at: &KeyPath, written: &[String]) -> Vec<super::Seed> {
+        if written.is_empty() {
+            self.warn(at, "no seeds: the zone serves only its static records");
+        }
+        self.at_most(at, written.len(), limits::MAX_SEEDS, "seeds");
+        let mut seeds = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (index, text) in written.iter().enumerate().take(limits::MAX_SEEDS) {
+            let item = at.item(index);
+            let Some(seed) = self.checked(&item, address::seed(text)) else { continue };
+            match seen.insert(seed.to_string()) {
+                true => seeds.push(seed),
+                false => self.warn(&item, format!("{} is listed twice; once is enough", quoted(text))),
+            }
+        }
+        seeds
+    }
+
+    fn health(&mut self, at: &KeyPath, raw: &RawHealth) -> HealthConfig {
+        let default = HealthConfig::default();
+        let interval_at = at.key("interval");
+        let timeout_at = at.key("timeout");
+        let interval = self.duration(&interval_at, raw.interval.as_ref(), &limits::INTERVAL, default.interval);
+        let timeout = self.duration(&timeout_at, raw.timeout.as_ref(), &limits::TIMEOUT, default.timeout);
+        if timeout > interval.saturating_mul(limits::TIMEOUT_INTERVALS) {
+            self.warn(&timeout_at, "is much longer than interval: a silent node stays in answers that much longer");
+        }
+        let panic_threshold = match raw.panic_threshold {
+            Some(share) if !(0.0..=1.0).contains(&share) => {
+                self.wrong(&at.key("panic_threshold"), format!("{share} is no share; it must be 0.0 to 1.0"));
+                default.panic_threshold
+            }
+            share => share.unwrap_or(default.panic_threshold),
+        };
+        HealthConfig {
+            enabled: raw.enabled.unwrap_or(default.enabled),
+            interval,
+            timeout,
+            rise: self.number(&at.key("rise"), raw.rise, &limits::STREAK, default.rise),
+            fall: self.number(&at.key("fall"), raw.fall, &limits::STREAK, default.fall),
+            panic_threshold,
+        }
+    }
+}
+
+/// `"auto"`, or how many; 0 is all.
+fn answers(text: &str) -> Result<Answers, String> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("auto") {
+        return Ok(Answers::Auto);
+    }
+    let number: i64 =
+        text.parse().map_err(|_| format!("{} is neither \"auto\" nor a number (0 = all)", quoted(text)))?;
+    match u16::try_from(number) {
+        Ok(count) if limits::ANSWERS.contains(&count) => {
+            Ok(NonZeroU16::new(count).map_or(Answers::All, Answers::Count))
+        }
+        _ => Err(format!("{number} is out of range; the most is {}, and 0 means all", limits::ANSWERS.end())),
+    }
+}
+
+/// `http`, `http:` and `http://` all mean HTTP: people copy it from URLs.
+fn scheme(text: &str) -> Result<Scheme, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    match lower.trim_end_matches('/').trim_end_matches(':') {
+        "http" => Ok(Scheme::Http),
+        "https" => Ok(Scheme::Https),
+        _ => Err(format!("{} is no scheme; write \"http\" or \"https\"", quoted(text))),
+    }
+}
