@@ -160,7 +160,7 @@ impl<'a> Entries<'a> {
             if self.peek().is_some() {
                 self.end_line();
             }
-            if !matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')')) {
+            if !matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(')) {
                 return Fault { line, message };
             }
         }

@@ -146,7 +146,14 @@ fn targets(record: &Record, zone: &StaticZone, ours: impl Fn(&Name) -> bool, pro
         // RFC 2181 section 10.3 for NS and MX, RFC 2782 for SRV: "the name MUST NOT be an alias".
         problem(record.line, format!("{kind}: {name} is a CNAME: name a host with addresses itself"));
     } else if kind == RecordType::NS && ours(target) && !has(RecordType::A) && !has(RecordType::AAAA) {
-        problem(record.line, format!("NS: {name} lies in this zone without an address: add \"{name} A ADDRESS\""));
+        problem(
+            record.line,
+            match *target == record.owner {
+                // NS stands at the apex only.
+                true => format!("NS: {name} answers with the cluster's nodes: name the DNS server itself, such as ns1"),
+                false => format!("NS: {name} lies in this zone without an address: add \"{name} A ADDRESS\""),
+            },
+        );
     }
 }
 

@@ -119,6 +119,7 @@ fn one_bad_entry_one_problem() {
             "foo HTTPS 1 . mandatory=port alpn=h2",
             "HTTPS: mandatory lists port, which is not among the other parameters",
         ),
+        ("foo HTTPS 1 . mandatory=key0", "HTTPS: mandatory lists mandatory, which is not among the other parameters"),
         ("foo SVCB 1 . no-default-alpn", "SVCB: no-default-alpn wants an alpn beside it (RFC 9460 section 7.1.1)"),
         ("foo TYPE65280 abc", "TYPE65280: its text form is not known here; write it as \\# LENGTH HEX (RFC 3597)"),
         ("foo TYPE65280 \\# 2 00", "TYPE65280: \\# says 2 octets, but 1 follow"),
@@ -134,6 +135,7 @@ fn one_bad_entry_one_problem() {
         ("foo TXT \x07", "control character 0x07: write it as \\007"),
         // The zone as a whole.
         ("@ NS ns1", "NS: ns1.example.test. lies in this zone without an address: add \"ns1.example.test. A ADDRESS\""),
+        ("@ NS @", "NS: example.test. answers with the cluster's nodes: name the DNS server itself, such as ns1"),
         ("a CNAME a", "CNAME loop: a.example.test. -> a.example.test."),
     ] {
         assert_eq!(problems(&format!("$TTL 5m\n{entry}")), [format!("2: {expected}")], "{entry}");
@@ -173,6 +175,11 @@ fn problems_of_the_whole_zone_name_both_places() {
         (
             "$TTL 5\nd CNAME c\nc CNAME a\nb CNAME c\na CNAME b",
             "3: CNAME loop: c.example.test. -> a.example.test. -> b.example.test. -> c.example.test.",
+        ),
+        // Whose the TXT is cannot be known, so it is not held against www.
+        (
+            "$TTL 5\nwww CNAME b\nftp TXT \"open\n    TXT x",
+            "3: a quoted string does not end on its line: close it with '\"'",
         ),
         ("a A 1.2.3.4", "1: no TTL: write one before the type, or a line such as \"$TTL 5m\" at the top of the file"),
         (" 5 A 1.2.3.4", "1: no owner: a line that starts with a blank continues the owner above, but there is none"),
@@ -235,6 +242,7 @@ _dyn._tcp SRV 0 5 8000 ns1.example.test.
 txt TXT \"v=spf1 -all\" plain \"\"
 naptr NAPTR 100 10 \"S\" \"SIP+D2U\" \"\" _sip._udp.example.test.
 caa CAA 0 issue \"ca.example.net\"
+caa CAA 0 tag1 \"\"
 caa CAA 128 iodef \"mailto:security@example.com\"
 _443._tcp TLSA 3 1 1 d2abde240d7cd3ee6b4b28c54df034b9 7983a1d16e8a410e4561cb106618e971
 mime SMIMEA 3 0 0 aabb
@@ -324,6 +332,7 @@ fn odd_but_good_files_are_accepted() {
         ["_acme-challenge.example.test.", "_tcp.example.test.", "a.example.test.", "*.a.example.test.",]
     );
     assert_eq!(zone.records[&name("a.example.test.")][&RecordType::A].line, 2);
+    assert!(read("a 5 CSYNC 66 3 a ns").is_ok());
     // TTLs: stated, $TTL, or the last stated.
     let zone = read("a 7 A 1.2.3.4\nb A 1.2.3.4\n$TTL 9\nc A 1.2.3.4\nd 1w2d3h4m5s A 1.2.3.4").unwrap();
     let ttls: Vec<u32> = zone.records.values().map(|sets| sets[&RecordType::A].ttl).collect();
