@@ -203,7 +203,7 @@ impl<N: Network> Poller<N> {
     }
 
     /// An interval ±10 %, so that many servers started together do not ask together for ever.
-    fn jittered(&mut self, interval: Duration) -> Duration {
+    pub(super) fn jittered(&mut self, interval: Duration) -> Duration {
         interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL) * self.rng.u32(900..=1100) / 1000
     }
 }

@@ -329,8 +329,15 @@ impl<N: Network> Poller<N> {
             self.gathering.open.insert(observer);
             self.tasks.spawn(visit.run());
         }
-        // Ended tasks are collected here; what they had to say came by the channel.
-        while self.tasks.try_join_next().is_some() {}
+        // Ended tasks are collected here; what they had to say came by the channel. A panic in one is a bug, and goes
+        // on: without its last word the node would never be asked again, and nobody would know why.
+        while let Some(ended) = self.tasks.try_join_next() {
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
     }
 
     /// Takes in what a task says, in time or late.
@@ -373,6 +380,10 @@ impl<N: Network> Poller<N> {
         if let Some(target) = home.and_then(|home| self.gathering.targets.get_mut(&home)) {
             target.voters.insert(observer);
         }
+        if !self.gathering.lists_anything() && !list.addresses.is_empty() {
+            // Somebody is there: from here on the others get no more than the usual time.
+            self.gathering.deadline = self.gathering.deadline.min(Instant::now() + self.patience());
+        }
         self.gathering.answers.insert((question, observer), list.addresses);
     }
 }
@@ -380,3 +391,7 @@ impl<N: Network> Poller<N> {
 #[cfg(test)]
 #[path = "round_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod live_tests;
