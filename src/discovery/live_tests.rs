@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{ClusterConfig, Scheme, Seed},
-    discovery::{LIMITS, Options, Stats, run},
+    discovery::{LIMITS, Options, Stats, look_at, run},
     http::NodeClient,
-    model::{Demand, Topology},
+    model::{Demand, Failure, Topology},
 };
 
 /// Status and body for a path.
@@ -170,4 +170,30 @@ async fn a_body_beyond_the_limit_fails() {
     until("a failure", || stats.bad_reply.load(Relaxed) > 0).await;
     until("a stale topology", || topology.borrow().stale).await;
     assert!(topology.borrow().members.is_empty());
+}
+
+#[tokio::test]
+async fn one_node_can_be_looked_at() {
+    let servers: Vec<Arc<Server>> = (0..3).map(|_| Arc::default()).collect();
+    let list = r#"["127.77.4.1", "x"]"#;
+    let current = move |path: &str| (200, if path.contains("dc=") { "[]".into() } else { list.into() });
+    let port = servers[0].start(local(4, 1), 0, Arc::new(current)).await;
+    servers[1].start(local(4, 2), port, Arc::new(move |_: &str| (200, list.into()))).await;
+    servers[2].start(local(4, 3), port, Arc::new(|_: &str| (200, "[]".into()))).await;
+    let mut cluster = ClusterConfig {
+        seeds: Vec::new(),
+        scheme: Scheme::Http,
+        port,
+        active_interval: Duration::ZERO,
+        idle_interval: Duration::ZERO,
+        datacenters: BTreeMap::new(),
+    };
+    let client = NodeClient::new(&cluster, LIMITS).unwrap();
+    for (last, ignores_places, count) in [(1, Some(false), 1), (2, Some(true), 1), (3, None, 0)] {
+        let sight = look_at(&client, local(4, last)).await.unwrap();
+        assert_eq!((sight.ignores_places, sight.addresses.len(), sight.skipped), (ignores_places, count, count));
+    }
+    cluster.port = 1;
+    let nobody = NodeClient::new(&cluster, LIMITS).unwrap();
+    assert_eq!(look_at(&nobody, local(4, 9)).await, Err(Failure::Refused));
 }

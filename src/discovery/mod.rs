@@ -29,3 +29,4 @@ mod visit;
 pub use localnodes::LIMITS;
 pub use poller::{Options, run};
 pub use stats::Stats;
+pub use visit::{Sight, look_at};

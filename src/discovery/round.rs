@@ -1,6 +1,6 @@
 //! One round: whom to ask about what, whom else when they do not answer, and when to stop waiting.
 //!
-//! Every home is a target. It is asked about in waves until a quorum has answered: observers of its own first, then
+//! Every home is a target. It is asked about in waves until enough have answered: observers of its own first, then
 //! others of it, then nodes of other datacenters (any node can tell about any), then the seeds. The next wave goes
 //! out when the one before has failed, or has been silent for a while; nobody waits for a node longer than the
 //! round's patience. What arrives later counts in the next round, and until then the node is not asked again.
@@ -109,7 +109,7 @@ impl<N: Network> Poller<N> {
         loop {
             self.dispatch();
             if self.gathering.open.is_empty() {
-                if self.send_waves() {
+                if self.send_waves(WANTED) {
                     continue;
                 }
                 if !self.waits_for_seeds() {
@@ -124,7 +124,7 @@ impl<N: Network> Poller<N> {
                 () = self.stop.cancelled() => return None,
                 Some(event) = self.events.recv() => self.take(event),
                 () = sleep_until(next_wave.min(deadline)) => {
-                    self.send_waves();
+                    self.send_waves(QUORUM);
                     next_wave = Instant::now() + hedge;
                 }
             }
@@ -170,10 +170,13 @@ impl<N: Network> Poller<N> {
         if observers.is_empty() { self.pick(self.own(home, false), WANTED) } else { observers }
     }
 
-    /// Sends the next wave for each target without a quorum; turns to the seeds when the waves are used up and a
-    /// target, or the whole round, has no answer. Whether anybody is to be asked by it.
-    fn send_waves(&mut self) -> bool {
-        let lacking = |target: &Target| target.voters.len() < QUORUM;
+    /// Sends the next wave for each target with fewer votes than `enough`; turns to the seeds when the waves are used
+    /// up and a target, or the whole round, has no answer. Whether anybody is to be asked by it.
+    ///
+    /// Where observers failed, all votes wanted are worth asking others for, because one that errs is outvoted by two
+    /// and not by one; where they are only slow, a quorum is.
+    fn send_waves(&mut self, enough: usize) -> bool {
+        let lacking = |target: &Target| target.voters.len() < enough;
         let homes: Vec<Home> =
             self.gathering.targets.iter().filter(|(_, target)| lacking(target)).map(|(home, _)| home.clone()).collect();
         let mut asks = false;
@@ -196,15 +199,16 @@ impl<N: Network> Poller<N> {
     fn next_observers(&mut self, home: &Home) -> Vec<IpAddr> {
         while let Some(target) = self.gathering.targets.get_mut(home) {
             let awake_only = !target.voters.is_empty();
+            let wanted = WANTED.saturating_sub(target.voters.len());
             target.wave = match target.wave {
                 Wave::First => Wave::Others,
                 Wave::Others => Wave::Elsewhere,
                 Wave::Elsewhere => break,
             };
             let observers = if target.wave == Wave::Others {
-                self.pick(self.own(home, awake_only), WANTED)
+                self.pick(self.own(home, awake_only), wanted)
             } else {
-                self.pick_elsewhere(home, WANTED)
+                self.pick_elsewhere(home, wanted)
             };
             if !observers.is_empty() {
                 return observers;

@@ -548,3 +548,52 @@ async fn without_seeds_it_does_nothing_and_it_stops_in_the_middle_of_a_round() {
         assert_eq!(*poller.topology.borrow().as_ref(), Topology::default());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_liar_is_outvoted_also_when_other_observers_fail() {
+    for names in [BTreeMap::new(), [("dc1".into(), Vec::new())].into()] {
+        let cluster = one_datacenter(6);
+        let mut poller = start(&cluster, Options { datacenters: names, ..options(vec![seed(1)]) });
+        poller.until_listed(1..=6).await;
+        sleep(Duration::from_secs(5)).await;
+        cluster.set(2, Mode::Invents(99));
+        cluster.set(3, Mode::Status(500));
+        cluster.set(4, Mode::Says("nonsense"));
+        poller.stays(100).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_node_is_asked_less_and_less_but_used_when_nobody_else_is_left() {
+    let cluster = one_datacenter(4);
+    let mut poller = start(&cluster, options(vec![seed(1)]));
+    poller.until_listed(1..=4).await;
+    cluster.set(2, Mode::Status(500));
+    sleep(Duration::from_secs(60)).await;
+    let asked = cluster.take_log().into_iter().filter(|(node, _)| *node == ip(2)).count();
+    assert!((4..=12).contains(&asked), "{asked}");
+    cluster.set_all(&Mode::Status(500));
+    poller.until("stale", |topology| topology.stale).await;
+    sleep(Duration::from_secs(10)).await;
+    cluster.take_log();
+    sleep(Duration::from_secs(5)).await;
+    let asked: BTreeSet<IpAddr> = cluster.take_log().into_iter().map(|(node, _)| node).collect();
+    assert_eq!(asked, ips(1..=4), "all rest, and all are tried");
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_are_tried_in_the_round_in_which_observers_fail() {
+    for mode in [Mode::Status(500), Mode::Hangs] {
+        let nodes: Vec<_> = (1..=8).map(|last| (last, "dc1", "r1")).collect();
+        let cluster = Cluster::new(&nodes);
+        let mut poller = start(&cluster, options(vec![seed(8)]));
+        poller.until_listed(1..=8).await;
+        for failing in 1..=4 {
+            cluster.set(failing, mode.clone());
+        }
+        cluster.with(|state| state.nodes.insert(ip(9), ("dc1", "r1", Mode::Normal)));
+        let began = Instant::now();
+        poller.until("the new node", |topology| topology.members.contains_key(&ip(9))).await;
+        assert!(began.elapsed() < Duration::from_millis(2200), "{mode:?}: {:?}", began.elapsed());
+    }
+}

@@ -1,16 +1,16 @@
 //! One observer's turn: its questions, one after another.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     localnodes::{self, List, Question},
-    network::Network,
+    network::{Live, Network},
     observers::Capability,
     seeds::Resolved,
 };
-use crate::model::Failure;
+use crate::{http::NodeClient, model::Failure};
 
 /// What the poller hears from its tasks.
 #[derive(Debug)]
@@ -66,22 +66,18 @@ impl<N: Network> Visit<N> {
         Ok(())
     }
 
-    /// Whether the node looks at `dc`. An empty answer proves it only for a node that lists somebody otherwise.
+    /// Asks for the impossible, and for what any node can tell.
     async fn check(&self) -> Result<Option<Capability>, Failure> {
         let impossible = self.ask(&Question::Impossible).await?;
         let plain = self.ask(&Question::Plain).await?;
-        let capability = match (impossible.is_empty(), plain.is_empty()) {
-            (false, _) => Some(Capability::Ignores),
-            (true, false) => Some(Capability::Honours),
-            (true, true) => None,
-        };
+        let capability = capability(&impossible, &plain);
         self.tell(Event::Checked { observer: self.observer, capability }).await;
         self.tell_answer(Question::Plain, plain).await;
         Ok(capability)
     }
 
     async fn ask(&self, question: &Question) -> Result<List, Failure> {
-        localnodes::read(&self.network.get(self.observer, &question.path()).await?)
+        ask(&self.network, self.observer, question).await
     }
 
     async fn tell_answer(&self, question: Question, list: List) {
@@ -92,4 +88,39 @@ impl<N: Network> Visit<N> {
         // Nobody listens any more once the poller has stopped, and then nothing is left to do.
         let _ = self.events.send(event).await;
     }
+}
+
+/// One question to one node.
+async fn ask(network: &impl Network, node: IpAddr, question: &Question) -> Result<List, Failure> {
+    localnodes::read(&network.get(node, &question.path()).await?)
+}
+
+/// Whether a node looks at `dc`, by its answers to the impossible and the plain question. An empty answer to the
+/// first proves it only for a node that lists somebody otherwise.
+fn capability(impossible: &List, plain: &List) -> Option<Capability> {
+    match (impossible.is_empty(), plain.is_empty()) {
+        (false, _) => Some(Capability::Ignores),
+        (true, false) => Some(Capability::Honours),
+        (true, true) => None,
+    }
+}
+
+/// What one node tells, for an operator who wants to know before starting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The usable addresses in its list: its own datacenter.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Entries that are no usable address.
+    pub skipped: usize,
+    /// Whether it ignores `dc` and `rack`; `None` when it lists nobody at all.
+    pub ignores_places: Option<bool>,
+}
+
+/// Asks one node for its list, and whether it looks at `dc` and `rack`.
+pub async fn look_at(client: &NodeClient, node: IpAddr) -> Result<Sight, Failure> {
+    let network = Live(client.clone());
+    let plain = ask(&network, node, &Question::Plain).await?;
+    let impossible = ask(&network, node, &Question::Impossible).await?;
+    let ignores_places = capability(&impossible, &plain).map(|capability| capability == Capability::Ignores);
+    Ok(Sight { addresses: plain.addresses, skipped: plain.skipped, ignores_places })
 }
