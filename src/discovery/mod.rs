@@ -1,1 +1,32 @@
 //! Which nodes exist and where, asked from the nodes themselves.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | seed | an address or name where discovery may start; never a member by itself (`seeds`) |
+//! | observer | a node asked this round (`observers`: who is asked, who rests after failures) |
+//! | question, list | one `/localnodes` request and its parsed answer (`localnodes`) |
+//! | visit | the questions one observer gets, one after another over one connection (`visit`) |
+//! | round | everybody's answers, gathered within a patience (`round`; `poller` runs one after another) |
+//! | home | the datacenter whose members a node votes on: named, nameless or not known yet (`membership`) |
+//! | vote | one observer's answer about a home; at least half of them list a node (`merge`, `groups`) |
+//! | legacy | of a server: ignores `dc` and `rack`, and always tells its own datacenter |
+//! | flat | of a cluster: all servers are legacy, so that no node's place is known |
+//!
+//! `membership`, `merge` and `groups` are pure; `network` is the only part that touches one.
+
+mod groups;
+mod localnodes;
+mod membership;
+mod merge;
+mod network;
+mod observers;
+mod poller;
+mod round;
+mod seeds;
+mod stats;
+mod visit;
+
+pub use localnodes::LIMITS;
+pub use poller::{Options, run};
+pub use stats::Stats;
+pub use visit::{Sight, look_at};

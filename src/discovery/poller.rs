@@ -1,0 +1,209 @@
+//! The task: round after round, each ending in a topology.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    membership::{Home, Membership, Names},
+    merge::{self, Change, Round},
+    network::{Live, Network},
+    observers::Observers,
+    round::Gathering,
+    seeds::Seeds,
+    stats::{Stats, add},
+    visit::Event,
+};
+use crate::{
+    config::ClusterConfig,
+    http::NodeClient,
+    model::{Demand, Topology},
+};
+
+/// Events that wait for the poller. Tasks that find it full wait in turn, so nothing is lost and nothing grows.
+const EVENTS: usize = 256;
+
+/// Intervals outside these are taken for these: no interval at all would be a busy loop, and a very long one
+/// overflows the clock.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything discovery of one zone's cluster needs.
+#[derive(Debug)]
+pub struct Options {
+    /// Asks the nodes; made with [`super::LIMITS`].
+    pub client: NodeClient,
+    /// The cluster: its seeds and intervals.
+    pub cluster: ClusterConfig,
+    /// Every datacenter known by name, with its racks known by name, in ScyllaDB's spelling.
+    pub datacenters: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// Rounds in a row that must not list a member before it leaves.
+    pub fall: u32,
+    /// The last topology of an earlier run, or the default.
+    pub initial: Topology,
+    /// Whether anybody asks for the zone.
+    pub demand: Arc<Demand>,
+    /// Notified by the first query after a pause; ends an idle pause.
+    pub wake: Arc<Notify>,
+    /// Where each topology that differs from the one before goes.
+    pub publish: watch::Sender<Arc<Topology>>,
+    /// Ends the task.
+    pub stop: CancellationToken,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Where to count.
+    pub stats: Arc<Stats>,
+}
+
+/// Discovers until told to stop. Without seeds it only waits for that.
+pub async fn run(options: Options) {
+    let network = Live(options.client.clone());
+    Poller::new(options, network).run().await;
+}
+
+/// The poller's state: one task owns it, and everybody else sees what it publishes.
+#[derive(Debug)]
+pub(super) struct Poller<N> {
+    pub(super) network: N,
+    pub(super) cluster: ClusterConfig,
+    pub(super) names: Names,
+    fall: u32,
+    pub(super) membership: Membership,
+    pub(super) observers: Observers,
+    pub(super) seeds: Seeds,
+    pub(super) gathering: Gathering,
+    /// Number of the round, from 1.
+    pub(super) round: u64,
+    pub(super) sender: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Receiver<Event>,
+    /// Visits and look-ups under way; they end with the poller.
+    pub(super) tasks: JoinSet<()>,
+    pub(super) rng: fastrand::Rng,
+    demand: Arc<Demand>,
+    wake: Arc<Notify>,
+    publish: watch::Sender<Arc<Topology>>,
+    pub(super) stop: CancellationToken,
+    pub(super) stats: Arc<Stats>,
+}
+
+impl<N: Network> Poller<N> {
+    pub(super) fn new(options: Options, network: N) -> Self {
+        let (sender, events) = mpsc::channel(EVENTS);
+        let names = Names { datacenters: options.datacenters };
+        Poller {
+            network,
+            membership: Membership::new(&options.initial, &names),
+            names,
+            fall: options.fall,
+            observers: Observers::default(),
+            seeds: Seeds::new(options.cluster.seeds.clone()),
+            cluster: options.cluster,
+            gathering: Gathering::new(),
+            round: 0,
+            sender,
+            events,
+            tasks: JoinSet::new(),
+            rng: fastrand::Rng::with_seed(options.seed),
+            demand: options.demand,
+            wake: options.wake,
+            publish: options.publish,
+            stop: options.stop,
+            stats: options.stats,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        if self.seeds.is_empty() {
+            return self.stop.cancelled().await;
+        }
+        loop {
+            let began = Instant::now();
+            let Some(round) = self.gather().await else { return };
+            self.conclude(&round);
+            if self.pause(began).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Merges a round, tells what changed, and publishes the result if it differs.
+    fn conclude(&mut self, round: &Round) {
+        add(&self.stats.rounds, 1);
+        if !round.lists_anything() {
+            add(&self.stats.unanswered_rounds, 1);
+        }
+        let (next, changes) = merge::next(&self.membership, round, self.fall);
+        self.log_transitions(&next, &changes);
+        self.membership = next;
+        let (members, seeds) = (&self.membership.entries, &self.seeds);
+        self.observers.retain(|node| members.contains_key(&node) || seeds.addresses().any(|seed| seed == node));
+        let topology = self.membership.topology();
+        self.publish.send_if_modified(|published| {
+            let differs = **published != topology;
+            if differs {
+                *published = Arc::new(topology);
+            }
+            differs
+        });
+    }
+
+    fn log_transitions(&self, next: &Membership, changes: &[Change]) {
+        for Change { address, joined, home, listed_by, votes } in changes {
+            let datacenter = match home {
+                Home::Named(dc) => dc,
+                Home::Nameless(_) | Home::Unknown => "-",
+            };
+            let (what, counter) = if *joined { ("joined", &self.stats.joined) } else { ("left", &self.stats.left) };
+            add(counter, 1);
+            info!(node = %address, datacenter, listed_by, votes, "a node {what}");
+        }
+        match (self.membership.stale, next.stale) {
+            (false, true) => warn!(members = next.entries.len(), "no node answers: keeping the last topology"),
+            (true, false) => info!(members = next.entries.len(), "nodes answer again"),
+            _ => {}
+        }
+        match (self.membership.flat, next.flat) {
+            (false, true) => warn!(
+                "every server ignores dc and rack (they need ScyllaDB 2025.1 or later): the names of datacenters and \
+                 racks all stand for the whole cluster"
+            ),
+            (true, false) => info!("servers look at dc and rack now: datacenters and racks are told apart"),
+            _ => {}
+        }
+    }
+
+    /// Waits for the next round; `None` when told to stop. Rounds begin `active_interval` apart, or `idle_interval`
+    /// while nobody asks for the zone; then the first query ends the pause.
+    async fn pause(&mut self, began: Instant) -> Option<()> {
+        let active = self.jittered(self.cluster.active_interval);
+        let idle = self.jittered(self.cluster.idle_interval);
+        let (stop, wake) = (&self.stop, &self.wake);
+        tokio::select! {
+            () = stop.cancelled() => return None,
+            () = sleep_until(began + active) => {}
+        }
+        // A notice left over from a query that is already accounted for must not end the next idle pause.
+        let _ = wake.notified().now_or_never();
+        let asked = self.demand.take();
+        if asked || self.cluster.idle_interval <= self.cluster.active_interval {
+            return Some(());
+        }
+        tokio::select! {
+            () = stop.cancelled() => None,
+            () = wake.notified() => Some(()),
+            () = sleep_until(began + idle) => Some(()),
+        }
+    }
+
+    /// An interval ±10 %, so that many servers started together do not ask together for ever.
+    pub(super) fn jittered(&mut self, interval: Duration) -> Duration {
+        interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL) * self.rng.u32(900..=1100) / 1000
+    }
+}
