@@ -1,1 +1,19 @@
-//! plan
+//! Policy, computed: who is eligible, which level of a fallback chain serves, and in which order answers are dealt.
+//! Pure: no clock, no I/O; randomness comes in as a seed.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | [`Verdict`] | why one node is in or out of the answers |
+//! | chain | the scopes tried in order; it starts at its head at every compile, which is automatic fail-back |
+//! | [`ScopePlan`] | for one chain and each address family: the level in use and its nodes |
+//! | last known good | what is served, marked stale, when no level of the chain has an eligible node |
+//! | [`Deal`] | rows of node indices in dealing order; the Table turns them into wire bytes |
+//! | period | rows after which every node has led exactly `weight` times |
+
+mod deal;
+mod eligibility;
+mod scope_plan;
+
+pub use deal::{Deal, MAX_WEIGHT, Seat, deal};
+pub use eligibility::{Verdict, Verdicts};
+pub use scope_plan::{Family, FamilyPlan, ScopePlan, Serving, default_chain};

@@ -1,0 +1,344 @@
+//! Dealing: in which order nodes stand in the answers.
+//!
+//! Three properties, each tested below:
+//! - **Exact round robin.** In any `period` consecutive rows (period = sum of weights) every node leads exactly
+//!   `weight` times, wherever a reader starts. So the order of leaders is the same in every pass.
+//! - **No successor.** Given the leader, the second place goes equally often to every node outside the leader's
+//!   failure domain (to every other node where there is one domain only): when the leader dies, its clients spread
+//!   over all of them. Cyclic rotation would send them all to one neighbour.
+//! - **Interleaved domains.** A row visits every failure domain once before it visits one again, so a client that
+//!   walks the list leaves a dead rack with its first step.
+//!
+//! The second and third pull apart where domains differ in size: the second place is then even over the *nodes*
+//! outside the leader's domain, which favours nobody among them.
+
+use fastrand::Rng;
+
+/// Rows a deck has at most, unless the nodes' weights alone need more: enough that up to 64 nodes get every second
+/// place exactly evenly, few enough that a row set of eight addresses stays within half a megabyte.
+const ROWS_WANTED: usize = 4096;
+
+/// Passes a deck has at least where the second place matters. In a pass each node leads with one fixed second; with
+/// four, a dead node's clients spread over four nodes until the next deal, which comes when its death is noticed.
+const PASSES_AT_LEAST: usize = 4;
+
+/// Largest weight: it multiplies the rows of a deck.
+pub const MAX_WEIGHT: u32 = 100;
+
+/// One node, as dealing sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Failure domain (rack): any number, equal for nodes that fail together.
+    pub domain: u32,
+    /// How often the node leads in a pass; 1..=[`MAX_WEIGHT`], other values are brought into that range.
+    pub weight: u32,
+}
+
+/// Rows of seat indices in dealing order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deal {
+    /// Seats in a row.
+    pub per_row: usize,
+    /// Rows after which every seat has led exactly `weight` times.
+    pub period: usize,
+    /// All rows, one after another; `per_row` indices each. Whole passes.
+    pub rows: Vec<u32>,
+}
+
+impl Deal {
+    /// The rows, one after another.
+    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        self.rows.chunks_exact(self.per_row.max(1))
+    }
+}
+
+/// Deals rows of `per_row` seats (at most all of them). The same input gives the same rows.
+pub fn deal(seats: &[Seat], per_row: usize, seed: u64) -> Deal {
+    let per_row = per_row.clamp(1, seats.len().max(1));
+    if seats.is_empty() {
+        return Deal { per_row, period: 0, rows: Vec::new() };
+    }
+    let mut rng = Rng::with_seed(seed);
+    let mut table = Domains::new(seats);
+    let leaders = leader_order(seats, &mut table, &mut rng);
+    let passes = if per_row == 1 { 1 } else { passes(&table, leaders.len()) };
+    let mut seconds = if per_row == 1 { Vec::new() } else { seconds(seats, &table, passes, &mut rng) };
+    let mut rows = Vec::with_capacity(passes * leaders.len() * per_row);
+    for _ in 0..passes {
+        for &leader in &leaders {
+            table.gather();
+            table.take(leader);
+            rows.push(leader);
+            if let Some(second) = seconds.get_mut(leader as usize).and_then(Vec::pop) {
+                table.take(second);
+                rows.push(second);
+                rows.extend((2..per_row).map_while(|_| table.draw(&mut rng)));
+            }
+        }
+    }
+    Deal { per_row, period: leaders.len(), rows }
+}
+
+fn weight(seat: &Seat) -> usize {
+    seat.weight.clamp(1, MAX_WEIGHT) as usize
+}
+
+/// One pass of leaders: every seat `weight` times, its turns spread evenly over the pass, neighbours in different
+/// domains where possible.
+fn leader_order(seats: &[Seat], table: &mut Domains, rng: &mut Rng) -> Vec<u32> {
+    table.gather();
+    let drawn: Vec<u32> = std::iter::from_fn(|| table.draw(rng)).collect();
+    let mut turns: Vec<(f64, u32)> = Vec::new();
+    for (rank, &seat) in drawn.iter().enumerate() {
+        let weight = weight(&seats[seat as usize]);
+        let phase = rank as f64 / drawn.len() as f64;
+        turns.extend((0..weight).map(|turn| ((turn as f64 + phase) / weight as f64, seat)));
+    }
+    turns.sort_by(|a, b| a.0.total_cmp(&b.0));
+    turns.into_iter().map(|(_, seat)| seat).collect()
+}
+
+/// As many passes as give every leader all its possible seconds, within the wanted number of rows.
+fn passes(table: &Domains, period: usize) -> usize {
+    let most_seconds = (0..table.groups.len()).map(|domain| table.seconds_of(domain)).max().unwrap_or(1).max(1);
+    (ROWS_WANTED / period).max(PASSES_AT_LEAST).min(most_seconds)
+}
+
+/// For each seat the second places of all the rows it leads: its candidates, shuffled, over and over. A deck with
+/// fewer rows than candidates takes that many different ones.
+fn seconds(seats: &[Seat], table: &Domains, passes: usize, rng: &mut Rng) -> Vec<Vec<u32>> {
+    let everybody = seats.len();
+    let alone = table.groups.len() == 1;
+    let may_follow =
+        |leader: usize, other: usize| leader != other && (alone || seats[leader].domain != seats[other].domain);
+    (0..everybody)
+        .map(|leader| {
+            let count = table.seconds_of(table.group_of[leader]);
+            let rows = passes * weight(&seats[leader]);
+            let mut chosen: Vec<u32> = Vec::with_capacity(rows);
+            if count == 0 {
+                return chosen;
+            }
+            if rows * 2 < count {
+                // Few of many: drawing at random and skipping repeats is far cheaper than a shuffle of all.
+                while chosen.len() < rows {
+                    let other = rng.usize(..everybody);
+                    if may_follow(leader, other) && !chosen.contains(&(other as u32)) {
+                        chosen.push(other as u32);
+                    }
+                }
+                return chosen;
+            }
+            let mut candidates: Vec<u32> =
+                (0..everybody).filter(|&other| may_follow(leader, other)).map(|other| other as u32).collect();
+            while chosen.len() < rows {
+                rng.shuffle(&mut candidates);
+                chosen.extend(candidates.iter().take(rows - chosen.len()));
+            }
+            chosen
+        })
+        .collect()
+}
+
+/// The seats by failure domain, and which of them the current row still has.
+struct Domains {
+    /// Seats of each domain; the first `left[d]` of `groups[d]` are still to be drawn.
+    groups: Vec<Vec<u32>>,
+    left: Vec<usize>,
+    /// Domains visited in this round of the row.
+    visited: Vec<bool>,
+    /// Group of each seat, and its position in there.
+    group_of: Vec<usize>,
+    position: Vec<usize>,
+}
+
+impl Domains {
+    fn new(seats: &[Seat]) -> Self {
+        let mut numbers: Vec<u32> = seats.iter().map(|seat| seat.domain).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut groups = vec![Vec::new(); numbers.len()];
+        let (mut group_of, mut position) = (Vec::new(), Vec::new());
+        for (index, seat) in seats.iter().enumerate() {
+            let group = numbers.partition_point(|&number| number < seat.domain);
+            group_of.push(group);
+            position.push(groups[group].len());
+            groups[group].push(index as u32);
+        }
+        let left = groups.iter().map(Vec::len).collect();
+        Domains { visited: vec![false; groups.len()], left, groups, group_of, position }
+    }
+
+    /// How many seats may come second to a leader of this domain.
+    fn seconds_of(&self, domain: usize) -> usize {
+        let own = self.groups[domain].len();
+        if self.groups.len() == 1 { own - 1 } else { self.group_of.len() - own }
+    }
+
+    /// All seats back, for a new row.
+    fn gather(&mut self) {
+        for (left, group) in self.left.iter_mut().zip(&self.groups) {
+            *left = group.len();
+        }
+        self.visited.fill(false);
+    }
+
+    /// Takes one seat out of the row, and counts its domain as visited.
+    fn take(&mut self, seat: u32) {
+        let group = self.group_of[seat as usize];
+        let (here, last) = (self.position[seat as usize], self.left[group] - 1);
+        self.groups[group].swap(here, last);
+        self.position[self.groups[group][here] as usize] = here;
+        self.position[seat as usize] = last;
+        self.left[group] = last;
+        self.visited[group] = true;
+    }
+
+    /// A seat at random out of the domains not visited in this round; starts a new round when all are.
+    fn draw(&mut self, rng: &mut Rng) -> Option<u32> {
+        let open = |domains: &Self, group: usize| if domains.visited[group] { 0 } else { domains.left[group] };
+        let mut total: usize = (0..self.groups.len()).map(|group| open(self, group)).sum();
+        if total == 0 {
+            self.visited.fill(false);
+            total = self.left.iter().sum();
+            if total == 0 {
+                return None;
+            }
+        }
+        let mut pick = rng.usize(..total);
+        for group in 0..self.groups.len() {
+            let here = open(self, group);
+            if pick < here {
+                let seat = self.groups[group][pick];
+                self.take(seat);
+                return Some(seat);
+            }
+            pick -= here;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Seats in `racks` racks of `each` nodes, weight 1.
+    fn racks(racks: u32, each: u32) -> Vec<Seat> {
+        (0..racks * each).map(|index| Seat { domain: index % racks, weight: 1 }).collect()
+    }
+
+    fn count<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
+        let mut counts = BTreeMap::new();
+        for item in items {
+            *counts.entry(item).or_default() += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn second_place_is_exactly_even_over_the_other_racks() {
+        for (rack_count, each) in [(3, 2), (3, 4), (1, 6), (2, 3)] {
+            let seats = racks(rack_count, each);
+            let dealt = deal(&seats, 8, 7);
+            let pairs = count(dealt.iter().map(|row| (row[0], row[1])));
+            let outside = if rack_count == 1 { each - 1 } else { (rack_count - 1) * each };
+            assert_eq!(pairs.len() as u32, rack_count * each * outside, "every possible pair occurs");
+            assert_eq!(pairs.values().collect::<BTreeSet<_>>().len(), 1, "equally often: {pairs:?}");
+        }
+    }
+
+    /// Chi-square of the second places of each leader, over many deals of a cluster too large for exact pairs.
+    #[test]
+    fn second_place_is_uniform_where_it_cannot_be_exact() {
+        let seats = racks(4, 40);
+        let (mut statistic, mut freedom) = (0.0, 0.0);
+        let mut seconds: BTreeMap<u32, BTreeMap<u32, usize>> = BTreeMap::new();
+        for seed in 0..40 {
+            for row in deal(&seats, 8, seed).iter() {
+                *seconds.entry(row[0]).or_default().entry(row[1]).or_default() += 1;
+            }
+        }
+        for counts in seconds.values() {
+            let total: usize = counts.values().sum();
+            let expected = total as f64 / 120.0;
+            statistic += (0..120)
+                .map(|nth| counts.values().nth(nth).copied().unwrap_or(0) as f64 - expected)
+                .map(|difference| difference * difference / expected)
+                .sum::<f64>();
+            freedom += 119.0;
+        }
+        // For so many degrees of freedom chi-square is normal: mean f, deviation sqrt(2f). Without replacement the
+        // statistic is smaller than for independent draws, never larger.
+        assert!(statistic < freedom + 4.0 * f64::sqrt(2.0 * freedom), "{statistic} of {freedom}");
+    }
+
+    #[test]
+    fn when_a_node_dies_its_clients_spread_over_all_survivors() {
+        let seats = racks(3, 4);
+        let dealt = deal(&seats, 8, 3);
+        // Every client takes the first address that is not the dead node's.
+        let load = count(dealt.iter().map(|row| if row[0] == 0 { row[1] } else { row[0] }));
+        let mean = dealt.iter().count() as f64 / 11.0;
+        let most = *load.values().max().unwrap() as f64;
+        assert!(most / mean <= 1.05, "{load:?}");
+    }
+
+    #[test]
+    fn thousands_of_nodes_stay_within_the_wanted_rows() {
+        let dealt = deal(&racks(30, 100), 8, 1);
+        assert_eq!(dealt.period, 3000);
+        assert_eq!(dealt.rows.len(), 3000 * PASSES_AT_LEAST * 8);
+    }
+
+    #[test]
+    fn one_node_and_none_are_dealt_too() {
+        assert_eq!(deal(&racks(1, 1), 8, 1), Deal { per_row: 1, period: 1, rows: vec![0] });
+        assert!(deal(&[], 8, 1).rows.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_window_of_a_period_is_led_by_weight(
+            weights in proptest::collection::vec((0u32..4, 1u32..5), 1..20),
+            per_row in 1usize..10,
+            seed: u64,
+            start: usize,
+        ) {
+            let seats: Vec<Seat> = weights.iter().map(|&(domain, weight)| Seat { domain, weight }).collect();
+            let dealt = deal(&seats, per_row, seed);
+            let rows: Vec<&[u32]> = dealt.iter().collect();
+            prop_assert_eq!(dealt.period, weights.iter().map(|(_, weight)| *weight as usize).sum::<usize>());
+            prop_assert_eq!(rows.len() % dealt.period, 0);
+            let window = (0..dealt.period).map(|offset| rows[(start % rows.len() + offset) % rows.len()][0]);
+            let led = count(window);
+            for (index, seat) in seats.iter().enumerate() {
+                prop_assert_eq!(led.get(&(index as u32)).copied(), Some(seat.weight as usize));
+            }
+        }
+
+        #[test]
+        fn rows_hold_each_node_once_and_visit_every_rack_before_one_twice(
+            domains in proptest::collection::vec(0u32..5, 1..40),
+            per_row in 1usize..12,
+            seed: u64,
+        ) {
+            let seats: Vec<Seat> = domains.iter().map(|&domain| Seat { domain, weight: 1 }).collect();
+            let racks = domains.iter().collect::<BTreeSet<_>>().len();
+            for row in deal(&seats, per_row, seed).iter() {
+                prop_assert_eq!(row.iter().collect::<BTreeSet<_>>().len(), row.len());
+                let first: BTreeSet<u32> = row.iter().take(racks).map(|&seat| domains[seat as usize]).collect();
+                prop_assert_eq!(first.len(), racks.min(row.len()));
+            }
+        }
+
+        #[test]
+        fn the_seed_decides(seed: u64) {
+            prop_assert_eq!(deal(&racks(3, 3), 8, seed), deal(&racks(3, 3), 8, seed));
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Which level of a fallback chain serves.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use super::{Verdict, Verdicts};
+use crate::{
+    config::ZoneConfig,
+    model::{ClusterView, Member, Node, NodeState, Scope},
+};
+
+/// What one chain answers, for each address family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopePlan {
+    /// The scopes tried in order; the first is what the name stands for. Never empty.
+    pub chain: Vec<Scope>,
+    /// A answers.
+    pub v4: FamilyPlan,
+    /// AAAA answers.
+    pub v6: FamilyPlan,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// A records.
+    V4,
+    /// AAAA records.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
+}
+
+/// What a chain answers for one address family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FamilyPlan {
+    /// The scope has nodes, none of them of this family, whatever their health: NODATA.
+    Absent,
+    /// These nodes, from this level of the chain.
+    Serve {
+        /// Index into the chain.
+        level: usize,
+        /// Never empty; by address.
+        nodes: Vec<Node>,
+        /// Live, or the last known good set.
+        serving: Serving,
+    },
+    /// Nothing was ever known: SERVFAIL.
+    Unready,
+}
+
+/// Whether served nodes are believed to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// Eligible nodes.
+    Live,
+    /// The last known good set, because the chain has no eligible node: stale.
+    LastKnown,
+}
+
+/// The chain of a scope when none is written out: rack, then its datacenter, then (where the zone allows it) all.
+pub fn default_chain(zone: &ZoneConfig, scope: &Scope) -> Vec<Scope> {
+    let mut chain = vec![scope.clone()];
+    match scope {
+        Scope::Cluster => {
+            // The apex stands for the whole cluster, so preferring a datacenter there never loses the others.
+            chain.clear();
+            if let Some(dc) = &zone.preferred_datacenter {
+                chain.extend(zone.preferred_rack.iter().map(|rack| Scope::Rack(dc.clone(), rack.clone())));
+                chain.push(Scope::Datacenter(dc.clone()));
+            }
+            chain.push(Scope::Cluster);
+            return chain;
+        }
+        Scope::Datacenter(_) => {}
+        Scope::Rack(dc, _) => chain.push(Scope::Datacenter(dc.clone())),
+    }
+    if zone.datacenter_failover {
+        chain.push(Scope::Cluster);
+    }
+    chain
+}
+
+impl ScopePlan {
+    /// Walks the chain. `last_known_window`: nodes that served until this much before the last one that served count
+    /// as one "last known good" set, since probes find the nodes of one incident one after another.
+    pub fn new(chain: Vec<Scope>, view: &ClusterView, verdicts: &Verdicts, last_known_window: Duration) -> Self {
+        let plan = |family| FamilyPlan::new(&chain, family, view, verdicts, last_known_window);
+        ScopePlan { v4: plan(Family::V4), v6: plan(Family::V6), chain }
+    }
+
+    /// The plan of one family.
+    pub fn family(&self, family: Family) -> &FamilyPlan {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+
+    /// All nodes served, of both families, by address.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        [&self.v4, &self.v6].into_iter().flat_map(|family| match family {
+            FamilyPlan::Serve { nodes, .. } => nodes.as_slice(),
+            _ => &[],
+        })
+    }
+
+    /// Whether any family is answered from the last known good set.
+    pub fn is_stale(&self) -> bool {
+        let stale = |plan: &FamilyPlan| matches!(plan, FamilyPlan::Serve { serving: Serving::LastKnown, .. });
+        stale(&self.v4) || stale(&self.v6)
+    }
+}
+
+impl FamilyPlan {
+    fn new(chain: &[Scope], family: Family, view: &ClusterView, verdicts: &Verdicts, window: Duration) -> Self {
+        let topology = &view.topology;
+        // A scope without any node is what its first populated fallback is; only then does its family matter.
+        let Some(head) = chain.iter().position(|scope| topology.members_of(scope).next().is_some()) else {
+            return FamilyPlan::Unready;
+        };
+        let of_family = |member: &&Member| Family::of(member.node.address) == family;
+        // Which families a scope has is a fact of its topology, never of its health: a rack of IPv4 nodes must not
+        // send its IPv6 clients to another rack, and a dead IPv6 node must not turn AAAA into NODATA.
+        if !topology.members_of(&chain[head]).any(|member| of_family(&member)) {
+            return FamilyPlan::Absent;
+        }
+        for (level, scope) in chain.iter().enumerate().skip(head) {
+            let nodes: Vec<Node> = topology
+                .members_of(scope)
+                .filter(|member| of_family(member) && verdicts.is_eligible(member.node.address))
+                .map(|member| member.node.clone())
+                .collect();
+            if !nodes.is_empty() {
+                return FamilyPlan::Serve { level, nodes, serving: Serving::Live };
+            }
+        }
+        for (level, scope) in chain.iter().enumerate().skip(head) {
+            let members = topology.members_of(scope).filter(of_family);
+            let nodes = last_known_good(members, view, verdicts, window);
+            if !nodes.is_empty() {
+                return FamilyPlan::Serve { level, nodes, serving: Serving::LastKnown };
+            }
+        }
+        FamilyPlan::Unready
+    }
+}
+
+/// Of nodes none of which is eligible: those that served last.
+fn last_known_good<'a>(
+    members: impl Iterator<Item = &'a Member>,
+    view: &ClusterView,
+    verdicts: &Verdicts,
+    window: Duration,
+) -> Vec<Node> {
+    // `None` as the time means "serves now, but is no longer listed": the best there is.
+    let known: Vec<(Option<SystemTime>, &Node)> = members
+        .filter_map(|member| {
+            let health = view.health.of(member.node.address);
+            let serves = health.state == NodeState::Up || view.health.disabled;
+            let remembered = verdicts.get(member.node.address) == Some(&Verdict::Remembered);
+            match (serves, health.served_until) {
+                (true, _) => Some((None, &member.node)),
+                (false, Some(until)) => Some((Some(until), &member.node)),
+                (false, None) if remembered || member.served_before => {
+                    Some((Some(SystemTime::UNIX_EPOCH), &member.node))
+                }
+                (false, None) => None,
+            }
+        })
+        .collect();
+    let latest = known.iter().filter_map(|(until, _)| *until).max();
+    let serving_now = known.iter().any(|(until, _)| until.is_none());
+    known
+        .into_iter()
+        .filter(|(until, _)| match (until, latest) {
+            (None, _) => true,
+            (Some(until), Some(latest)) => !serving_now && *until + window >= latest,
+            (Some(_), None) => false,
+        })
+        .map(|(_, node)| node.clone())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{
+        super::eligibility::tests::{down, up, view},
+        *,
+    };
+    use crate::model::{Failure, Listing, NodeHealth};
+
+    const WINDOW: Duration = Duration::from_secs(4);
+
+    fn plan(chain: &[&str], view: &ClusterView) -> ScopePlan {
+        let chain = chain.iter().map(|scope| scope.parse().unwrap()).collect();
+        ScopePlan::new(chain, view, &Verdicts::of(view), WINDOW)
+    }
+
+    /// `level: addresses`, with `~` for the last known good set.
+    fn told(plan: &FamilyPlan) -> String {
+        match plan {
+            FamilyPlan::Absent => "absent".to_owned(),
+            FamilyPlan::Unready => "unready".to_owned(),
+            FamilyPlan::Serve { level, nodes, serving } => {
+                let mark = if *serving == Serving::Live { "" } else { "~" };
+                let nodes: Vec<String> = nodes.iter().map(|node| node.address.to_string()).collect();
+                format!("{mark}{level}: {}", nodes.join(" "))
+            }
+        }
+    }
+
+    fn gone(seconds: u64) -> NodeHealth {
+        NodeHealth {
+            served_until: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + seconds)),
+            ..down(Failure::Refused)
+        }
+    }
+
+    #[test]
+    fn a_chain_serves_from_its_first_level_with_an_eligible_node() {
+        let chain = ["dc1/r1", "dc1", "cluster"];
+        let nodes = |one: NodeHealth, two: NodeHealth, three: NodeHealth| {
+            view(&[("10.0.0.1", "dc1/r1", one), ("10.0.0.2", "dc1/r2", two), ("10.0.0.3", "dc2/r1", three)])
+        };
+        assert_eq!(told(&plan(&chain, &nodes(up(), up(), up())).v4), "0: 10.0.0.1");
+        assert_eq!(told(&plan(&chain, &nodes(gone(0), up(), up())).v4), "1: 10.0.0.2");
+        assert_eq!(told(&plan(&chain, &nodes(gone(0), gone(0), up())).v4), "2: 10.0.0.3");
+        assert_eq!(told(&plan(&chain, &nodes(gone(0), gone(0), gone(0))).v4), "~0: 10.0.0.1");
+        assert_eq!(told(&plan(&["dc1"], &nodes(gone(0), gone(0), up())).v4), "~0: 10.0.0.1 10.0.0.2");
+    }
+
+    #[test]
+    fn the_family_of_a_scope_is_a_fact_of_its_topology() {
+        let view_of = |v6: NodeHealth| {
+            view(&[("10.0.0.1", "dc1/r1", up()), ("fd00::1", "dc1/r2", v6), ("fd00::2", "dc1/r3", up())])
+        };
+        // A rack of IPv4 nodes has no AAAA, although its datacenter does.
+        assert_eq!(told(&plan(&["dc1/r1", "dc1"], &view_of(up())).v6), "absent");
+        // A dead IPv6 node falls back; it never becomes NODATA.
+        assert_eq!(told(&plan(&["dc1/r2", "dc1"], &view_of(gone(0))).v6), "1: fd00::2");
+        // A configured rack that never had a node is what its datacenter is.
+        assert_eq!(told(&plan(&["dc1/r9", "dc1"], &view_of(up())).v4), "1: 10.0.0.1");
+    }
+
+    #[test]
+    fn nothing_ever_known_is_unready_and_never_an_empty_answer() {
+        assert_eq!(told(&plan(&["cluster"], &ClusterView::default()).v4), "unready");
+        let never_answered = view(&[("10.0.0.1", "dc1/r1", NodeHealth::default())]);
+        assert_eq!(told(&plan(&["cluster"], &never_answered).v4), "unready");
+        assert_eq!(told(&plan(&["cluster"], &never_answered).v6), "absent");
+    }
+
+    #[test]
+    fn the_last_known_good_set_is_what_one_incident_took() {
+        // .1 died long before; .2 and .3 went together.
+        let lost = view(&[
+            ("10.0.0.1", "dc1/r1", gone(0)),
+            ("10.0.0.2", "dc1/r1", gone(60)),
+            ("10.0.0.3", "dc1/r1", gone(62)),
+        ]);
+        assert_eq!(told(&plan(&["cluster"], &lost).v4), "~0: 10.0.0.2 10.0.0.3");
+    }
+
+    #[test]
+    fn a_datacenter_that_left_but_still_serves_is_its_own_last_known_good() {
+        let mut left = view(&[("10.0.0.1", "dc1/r1", up()), ("10.0.0.2", "dc1/r1", gone(0))]);
+        for member in Arc::make_mut(&mut left.topology).members.values_mut() {
+            member.listing = Listing::Left;
+        }
+        assert_eq!(told(&plan(&["dc1"], &left).v4), "~0: 10.0.0.1");
+    }
+
+    #[test]
+    fn a_snapshot_serves_the_nodes_that_served() {
+        let mut old =
+            view(&[("10.0.0.1", "dc1/r1", NodeHealth::default()), ("10.0.0.2", "dc1/r1", NodeHealth::default())]);
+        let first: IpAddr = "10.0.0.1".parse().unwrap();
+        Arc::make_mut(&mut old.topology).members.get_mut(&first).unwrap().served_before = true;
+        assert_eq!(told(&plan(&["cluster"], &old).v4), "~0: 10.0.0.1");
+    }
+
+    #[test]
+    fn a_flat_cluster_is_one_scope() {
+        let mut flat = view(&[("10.0.0.1", "dc1/r1", up()), ("10.0.0.2", "dc1/r1", up())]);
+        Arc::make_mut(&mut flat.topology).flat = true;
+        assert_eq!(told(&plan(&["dc7/r7"], &flat).v4), "0: 10.0.0.1 10.0.0.2");
+    }
+}
