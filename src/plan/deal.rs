@@ -52,8 +52,9 @@ impl Deal {
     }
 }
 
-/// Deals rows of `per_row` seats (at most all of them). The same input gives the same rows.
-pub fn deal(seats: &[Seat], per_row: usize, seed: u64) -> Deal {
+/// Deals rows of `per_row` seats (at most all of them), no more than `most_rows` rows unless one pass needs more. The
+/// same input gives the same rows.
+pub fn deal(seats: &[Seat], per_row: usize, most_rows: usize, seed: u64) -> Deal {
     let per_row = per_row.clamp(1, seats.len().max(1));
     if seats.is_empty() {
         return Deal { per_row, period: 0, rows: Vec::new() };
@@ -61,7 +62,7 @@ pub fn deal(seats: &[Seat], per_row: usize, seed: u64) -> Deal {
     let mut rng = Rng::with_seed(seed);
     let mut table = Domains::new(seats);
     let leaders = leader_order(seats, &mut table, &mut rng);
-    let passes = if per_row == 1 { 1 } else { passes(&table, leaders.len()) };
+    let passes = if per_row == 1 { 1 } else { passes(&table, leaders.len(), most_rows) };
     let mut seconds = if per_row == 1 { Vec::new() } else { seconds(seats, &table, passes, &mut rng) };
     let mut rows = Vec::with_capacity(passes * leaders.len() * per_row);
     for _ in 0..passes {
@@ -99,9 +100,9 @@ fn leader_order(seats: &[Seat], table: &mut Domains, rng: &mut Rng) -> Vec<u32> 
 }
 
 /// As many passes as give every leader all its possible seconds, within the wanted number of rows.
-fn passes(table: &Domains, period: usize) -> usize {
+fn passes(table: &Domains, period: usize, most_rows: usize) -> usize {
     let most_seconds = (0..table.groups.len()).map(|domain| table.seconds_of(domain)).max().unwrap_or(1).max(1);
-    (ROWS_WANTED / period).max(PASSES_AT_LEAST).min(most_seconds)
+    (ROWS_WANTED / period).max(PASSES_AT_LEAST).min(most_seconds).min((most_rows / period).max(1))
 }
 
 /// For each seat the second places of all the rows it leads: its candidates, shuffled, over and over. A deck with
@@ -244,7 +245,7 @@ mod tests {
     fn second_place_is_exactly_even_over_the_other_racks() {
         for (rack_count, each) in [(3, 2), (3, 4), (1, 6), (2, 3)] {
             let seats = racks(rack_count, each);
-            let dealt = deal(&seats, 8, 7);
+            let dealt = deal(&seats, 8, usize::MAX, 7);
             let pairs = count(dealt.iter().map(|row| (row[0], row[1])));
             let outside = if rack_count == 1 { each - 1 } else { (rack_count - 1) * each };
             assert_eq!(pairs.len() as u32, rack_count * each * outside, "every possible pair occurs");
@@ -259,7 +260,7 @@ mod tests {
         let (mut statistic, mut freedom) = (0.0, 0.0);
         let mut seconds: BTreeMap<u32, BTreeMap<u32, usize>> = BTreeMap::new();
         for seed in 0..40 {
-            for row in deal(&seats, 8, seed).iter() {
+            for row in deal(&seats, 8, usize::MAX, seed).iter() {
                 *seconds.entry(row[0]).or_default().entry(row[1]).or_default() += 1;
             }
         }
@@ -280,7 +281,7 @@ mod tests {
     #[test]
     fn when_a_node_dies_its_clients_spread_over_all_survivors() {
         let seats = racks(3, 4);
-        let dealt = deal(&seats, 8, 3);
+        let dealt = deal(&seats, 8, usize::MAX, 3);
         // Every client takes the first address that is not the dead node's.
         let load = count(dealt.iter().map(|row| if row[0] == 0 { row[1] } else { row[0] }));
         let mean = dealt.iter().count() as f64 / 11.0;
@@ -290,15 +291,15 @@ mod tests {
 
     #[test]
     fn thousands_of_nodes_stay_within_the_wanted_rows() {
-        let dealt = deal(&racks(30, 100), 8, 1);
+        let dealt = deal(&racks(30, 100), 8, usize::MAX, 1);
         assert_eq!(dealt.period, 3000);
         assert_eq!(dealt.rows.len(), 3000 * PASSES_AT_LEAST * 8);
     }
 
     #[test]
     fn one_node_and_none_are_dealt_too() {
-        assert_eq!(deal(&racks(1, 1), 8, 1), Deal { per_row: 1, period: 1, rows: vec![0] });
-        assert!(deal(&[], 8, 1).rows.is_empty());
+        assert_eq!(deal(&racks(1, 1), 8, usize::MAX, 1), Deal { per_row: 1, period: 1, rows: vec![0] });
+        assert!(deal(&[], 8, usize::MAX, 1).rows.is_empty());
     }
 
     proptest! {
@@ -310,7 +311,7 @@ mod tests {
             start: usize,
         ) {
             let seats: Vec<Seat> = weights.iter().map(|&(domain, weight)| Seat { domain, weight }).collect();
-            let dealt = deal(&seats, per_row, seed);
+            let dealt = deal(&seats, per_row, usize::MAX, seed);
             let rows: Vec<&[u32]> = dealt.iter().collect();
             prop_assert_eq!(dealt.period, weights.iter().map(|(_, weight)| *weight as usize).sum::<usize>());
             prop_assert_eq!(rows.len() % dealt.period, 0);
@@ -329,7 +330,7 @@ mod tests {
         ) {
             let seats: Vec<Seat> = domains.iter().map(|&domain| Seat { domain, weight: 1 }).collect();
             let racks = domains.iter().collect::<BTreeSet<_>>().len();
-            for row in deal(&seats, per_row, seed).iter() {
+            for row in deal(&seats, per_row, usize::MAX, seed).iter() {
                 prop_assert_eq!(row.iter().collect::<BTreeSet<_>>().len(), row.len());
                 let first: BTreeSet<u32> = row.iter().take(racks).map(|&seat| domains[seat as usize]).collect();
                 prop_assert_eq!(first.len(), racks.min(row.len()));
@@ -338,7 +339,7 @@ mod tests {
 
         #[test]
         fn the_seed_decides(seed: u64) {
-            prop_assert_eq!(deal(&racks(3, 3), 8, seed), deal(&racks(3, 3), 8, seed));
+            prop_assert_eq!(deal(&racks(3, 3), 8, usize::MAX, seed), deal(&racks(3, 3), 8, usize::MAX, seed));
         }
     }
 }

@@ -1,1 +1,39 @@
-//! table
+//! Everything all zones can answer, compiled to wire bytes: the one thing a query reads.
+//!
+//! ```text
+//! ZoneConfig + StaticZone ──names──> ScopeNames ─┐
+//! ClusterView ───────────────────────────────────┴─plan──> ZonePlan ──compile──> CompiledZone ─┐
+//!                                                                     other zones' ────────────┴──> Table
+//! ```
+//!
+//! Pure: no clock, no I/O, no async; seeds and epochs come in. A [`ZonePlan`] holds every decision and compares
+//! cheaply, so that only a plan that differs is compiled, and only decks whose nodes differ are dealt again.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | [`ScopeNames`] | which owner names stand for which chain, and which were refused |
+//! | [`ZonePlan`] | every decision about one zone for one view |
+//! | [`CompiledZone`] | one zone, as wire bytes |
+//! | [`Entry`] | what one owner name has; an entry without answers is an empty non-terminal |
+//! | [`Deck`] | the dealt rows of one scope and address family, each row a complete answer section |
+//! | [`Dealer`] | one worker's cursors: which row of each deck comes next |
+//! | [`Body`] | everything of a fixed response behind its question, with the places of pointers to the apex |
+//! | epoch | number of a compiled zone: grows with every change, and is the SOA serial |
+
+mod compile;
+mod dealer;
+mod deck;
+mod explain;
+mod lookup;
+mod names;
+mod plan;
+mod wire;
+
+pub use compile::{CompiledZone, compile_zone, next_epoch};
+pub use dealer::Dealer;
+pub use deck::{Dealt, Deck, Shape};
+pub use explain::explain;
+pub use lookup::{Answer, Entry, Found, Table, ZoneInTable};
+pub use names::{Refusal, ScopeNames, conflicts, scope_names};
+pub use plan::{ZonePlan, ZoneSource};
+pub use wire::{Body, QUESTION_OFFSET, Section};

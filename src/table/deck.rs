@@ -1,0 +1,217 @@
+//! Decks: dealt rows of wire bytes.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use crate::{
+    config::Answers,
+    model::Node,
+    plan::{Family, Seat, deal},
+};
+
+/// Addresses in one `auto` answer: two failures in a row still leave six addresses to try, eight AAAA with the
+/// longest question still fit 512 octets, and the answer is less than five times the question.
+const SEVERAL: usize = 8;
+
+/// Bytes of rows one deck may take. Reached only with `answers = 0` or very large counts over a thousand nodes; rows
+/// are then fewer, and at last shorter, to stay below it.
+const MAX_DECK_BYTES: usize = 16 << 20;
+
+/// The longest row a TCP message can carry beside header, the longest question and a plain OPT.
+const MAX_ROW_BYTES: usize = 65_535 - 12 - 259 - 11;
+
+/// The dealt rows of one scope and address family. Each row is a complete answer section: records of equal length,
+/// every owner a pointer to the question's name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Deck {
+    nodes: Vec<Node>,
+    family: Family,
+    ttl: u32,
+    answers: Answers,
+    record_len: usize,
+    row_len: usize,
+    rows: Box<[u8]>,
+    /// The /prefix networks the IPv4 nodes are in, sorted.
+    networks: Vec<u32>,
+    prefix: u8,
+}
+
+/// How many records of a row one response takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shape {
+    /// The whole row.
+    Several,
+    /// Its first record only.
+    Single,
+}
+
+impl Deck {
+    /// Deals a deck. `nodes` are of one family and not empty.
+    pub(super) fn new(nodes: Vec<Node>, family: Family, ttl: u32, answers: Answers, prefix: u8, seed: u64) -> Self {
+        let record_len = 2 + 2 + 2 + 4 + 2 + if family == Family::V4 { 4 } else { 16 };
+        let wanted = match answers {
+            Answers::Auto => SEVERAL,
+            Answers::Count(count) => usize::from(count.get()),
+            Answers::All => nodes.len(),
+        };
+        let affordable = MAX_DECK_BYTES / (nodes.len().max(1) * record_len);
+        let per_row = wanted.min(MAX_ROW_BYTES / record_len).min(affordable).max(1);
+        let dealt = deal(&seats(&nodes), per_row, MAX_DECK_BYTES / (per_row * record_len), seed);
+        let records: Vec<Vec<u8>> = nodes.iter().map(|node| record(node.address, ttl)).collect();
+        let rows: Vec<u8> = dealt.rows.iter().flat_map(|&seat| &records[seat as usize]).copied().collect();
+        Deck {
+            networks: networks(&nodes, prefix),
+            row_len: dealt.per_row * record_len,
+            rows: rows.into(),
+            nodes,
+            family,
+            ttl,
+            answers,
+            record_len,
+            prefix,
+        }
+    }
+
+    /// Whether this deck is what these inputs would give, so that it need not be dealt again.
+    pub(super) fn is_for(&self, nodes: &[Node], ttl: u32) -> bool {
+        self.nodes == nodes && self.ttl == ttl
+    }
+
+    /// The nodes dealt, by address.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Rows in the deck.
+    pub fn rows(&self) -> usize {
+        self.rows.len() / self.row_len
+    }
+
+    /// One row in the given shape: octets of the answer section, and how many records they are.
+    pub fn row(&self, index: usize, shape: Shape) -> (&[u8], u16) {
+        let start = index % self.rows() * self.row_len;
+        let len = if shape == Shape::Single { self.record_len } else { self.row_len };
+        (&self.rows[start..start + len], (len / self.record_len) as u16)
+    }
+
+    /// Which shape an asker gets. With `auto`: one address for AAAA and for askers in a node's own network, because
+    /// their getaddrinfo would re-sort a list the same way every time (RFC 6724 section 5, rule 9) and send every
+    /// client to one node; several for everybody else.
+    pub fn shape_for(&self, source: IpAddr) -> Shape {
+        match (self.answers, self.family, source.to_canonical()) {
+            (Answers::Count(_) | Answers::All, ..) => Shape::Several,
+            (Answers::Auto, Family::V6, _) => Shape::Single,
+            (Answers::Auto, Family::V4, IpAddr::V4(source)) => {
+                let network = network(source, self.prefix);
+                if self.networks.binary_search(&network).is_ok() { Shape::Single } else { Shape::Several }
+            }
+            (Answers::Auto, Family::V4, IpAddr::V6(_)) => Shape::Several,
+        }
+    }
+}
+
+/// A deck in a zone, with the cursors that deal it. The shapes have a cursor each, so that askers of one shape do not
+/// skip rows for the other.
+#[derive(Clone, Debug)]
+pub struct Dealt {
+    /// The rows.
+    pub deck: Arc<Deck>,
+    /// Cursor of [`Shape::Several`], within the zone; the one of [`Shape::Single`] follows it.
+    pub slot: usize,
+}
+
+/// Failure domains: the rack, or the datacenter where no rack is known.
+fn seats(nodes: &[Node]) -> Vec<Seat> {
+    let mut places: Vec<_> = nodes.iter().map(|node| (&node.datacenter, &node.rack)).collect();
+    places.sort_unstable();
+    places.dedup();
+    let domain = |node: &Node| places.partition_point(|place| *place < (&node.datacenter, &node.rack)) as u32;
+    nodes.iter().map(|node| Seat { domain: domain(node), weight: 1 }).collect()
+}
+
+fn record(address: IpAddr, ttl: u32) -> Vec<u8> {
+    let (rtype, data): (u16, Vec<u8>) = match address {
+        IpAddr::V4(v4) => (1, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (28, v6.octets().to_vec()),
+    };
+    let mut bytes = vec![0xC0, super::QUESTION_OFFSET as u8];
+    bytes.extend(rtype.to_be_bytes());
+    bytes.extend([0, 1]);
+    bytes.extend(ttl.to_be_bytes());
+    bytes.extend((data.len() as u16).to_be_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+fn network(address: Ipv4Addr, prefix: u8) -> u32 {
+    let shift = 32 - u32::from(prefix.min(32));
+    u32::from(address).checked_shr(shift).unwrap_or(0)
+}
+
+fn networks(nodes: &[Node], prefix: u8) -> Vec<u32> {
+    let mut networks: Vec<u32> = nodes
+        .iter()
+        .filter_map(|node| match node.address {
+            IpAddr::V4(v4) => Some(network(v4, prefix)),
+            IpAddr::V6(_) => None,
+        })
+        .collect();
+    networks.sort_unstable();
+    networks.dedup();
+    networks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deck(addresses: &[&str], answers: Answers, prefix: u8) -> Deck {
+        let node = |text: &&str| Node { address: text.parse().unwrap(), datacenter: None, rack: None };
+        let nodes: Vec<Node> = addresses.iter().map(node).collect();
+        let family = Family::of(nodes[0].address);
+        Deck::new(nodes, family, 5, answers, prefix, 1)
+    }
+
+    #[test]
+    fn auto_gives_one_address_where_the_resolver_would_re_sort() {
+        let v4 = deck(&["10.0.1.1", "10.0.2.1"], Answers::Auto, 24);
+        for (source, shape) in [
+            ("10.0.1.77", Shape::Single),
+            ("::ffff:10.0.2.9", Shape::Single),
+            ("10.0.3.1", Shape::Several),
+            ("fd00::1", Shape::Several),
+        ] {
+            assert_eq!(v4.shape_for(source.parse().unwrap()), shape, "{source}");
+        }
+        let v6 = deck(&["fd00::1", "fd00::2"], Answers::Auto, 24);
+        assert_eq!(v6.shape_for("10.9.9.9".parse().unwrap()), Shape::Single);
+        let fixed = deck(&["10.0.1.1", "10.0.2.1"], Answers::All, 24);
+        assert_eq!(fixed.shape_for("10.0.1.77".parse().unwrap()), Shape::Several);
+    }
+
+    #[test]
+    fn prefix_lengths_at_both_ends_hold() {
+        let source = "10.0.3.1".parse().unwrap();
+        assert_eq!(deck(&["10.0.1.1"], Answers::Auto, 0).shape_for(source), Shape::Single, "/0 holds everybody");
+        assert_eq!(deck(&["10.0.1.1"], Answers::Auto, 32).shape_for(source), Shape::Several);
+        assert_eq!(deck(&["10.0.3.1"], Answers::Auto, 32).shape_for(source), Shape::Single);
+    }
+
+    #[test]
+    fn rows_are_complete_answer_sections() {
+        let deck = deck(&["10.0.1.1", "10.0.2.1", "10.0.3.1"], Answers::All, 24);
+        let (bytes, records) = deck.row(deck.rows() + 1, Shape::Several);
+        assert_eq!((bytes.len(), records), (48, 3));
+        assert_eq!(bytes[..12], [0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
+        assert_eq!(deck.row(0, Shape::Single).1, 1);
+    }
+
+    #[test]
+    fn a_deck_stays_within_its_bytes_however_many_addresses_are_asked_for() {
+        let addresses: Vec<String> = (0..2000u32).map(|n| Ipv4Addr::from(0x0A00_0000 + n).to_string()).collect();
+        let texts: Vec<&str> = addresses.iter().map(String::as_str).collect();
+        assert!(deck(&texts, Answers::All, 24).rows.len() <= MAX_DECK_BYTES);
+    }
+}

@@ -1,0 +1,114 @@
+//! The Table, and finding a name in it.
+
+use std::{collections::HashMap, sync::Arc};
+
+use hickory_proto::rr::Name;
+
+use super::{Body, CompiledZone};
+
+/// Everything all zones can answer. Immutable: a change is a new Table behind the one pointer a query reads.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// By lower-case wire name of the apex.
+    zones: HashMap<Box<[u8]>, ZoneInTable>,
+}
+
+/// One zone of a Table.
+#[derive(Clone, Debug)]
+pub struct ZoneInTable {
+    /// The zone.
+    pub zone: Arc<CompiledZone>,
+    /// Added to the zone's deck slots for a number that is unique in the Table.
+    pub first_slot: usize,
+}
+
+/// What one owner name has.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// Answers by record type. Empty for an empty non-terminal; a type that is missing is NODATA.
+    pub answers: Vec<(u16, Answer)>,
+    /// The target, when the name is an alias; its `answers` then hold the CNAME alone.
+    pub alias: Option<Name>,
+}
+
+/// The answer for one type of a name.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Dealt from the zone's deck of this index.
+    Dealt(usize),
+    /// Always the same.
+    Fixed(Arc<Body>),
+    /// The scope never had a node: SERVFAIL.
+    Unready,
+    /// The text of how the chain of this index is answered.
+    Explain(usize),
+}
+
+/// Where a name is.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'t> {
+    /// In no zone of ours.
+    Outside,
+    /// In a zone, and neither it nor anything below it exists.
+    Missing(&'t ZoneInTable),
+    /// In a zone, with these answers (perhaps none: an empty non-terminal; perhaps a wildcard's).
+    Name(&'t ZoneInTable, &'t Entry),
+}
+
+impl Entry {
+    /// The answer for a record type.
+    pub fn answer(&self, rtype: u16) -> Option<&Answer> {
+        self.answers.iter().find(|(known, _)| *known == rtype).map(|(_, answer)| answer)
+    }
+}
+
+impl Table {
+    /// A table of these zones.
+    pub fn new(zones: impl IntoIterator<Item = Arc<CompiledZone>>) -> Self {
+        let mut next_slot = 0;
+        let place = |zone: Arc<CompiledZone>| {
+            let first_slot = next_slot;
+            next_slot += zone.slots;
+            (zone.apex_wire.clone(), ZoneInTable { zone, first_slot })
+        };
+        Table { zones: zones.into_iter().map(place).collect() }
+    }
+
+    /// The zones, in no order.
+    pub fn zones(&self) -> impl Iterator<Item = &Arc<CompiledZone>> {
+        self.zones.values().map(|placed| &placed.zone)
+    }
+
+    /// Finds a name. `name` is uncompressed wire format, lower case, ending in the root's zero octet.
+    ///
+    /// RFC 1034 section 4.3.2: the zone is the nearest ancestor to the name; a name without data of its own takes the
+    /// data of the wildcard below its closest encloser (RFC 4592 section 3.3.1).
+    pub fn find(&self, name: &[u8]) -> Found<'_> {
+        let Some(placed) = suffixes(name).find_map(|suffix| self.zones.get(suffix)) else { return Found::Outside };
+        let zone = &placed.zone;
+        if let Some(entry) = zone.names.get(name) {
+            return Found::Name(placed, entry);
+        }
+        if zone.has_wildcards {
+            let encloser = suffixes(name).skip(1).find(|suffix| zone.names.contains_key(*suffix));
+            let wildcard = encloser.and_then(|encloser| zone.names.get([b"\x01*", encloser].concat().as_slice()));
+            if let Some(entry) = wildcard {
+                return Found::Name(placed, entry);
+            }
+        }
+        Found::Missing(placed)
+    }
+}
+
+/// The name and its ancestors up to the root, as slices of wire format. Stops at a malformed label.
+fn suffixes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(name);
+    std::iter::from_fn(move || {
+        let here = rest?;
+        rest = match here.first() {
+            None | Some(0) => None,
+            Some(&len) => here.get(1 + usize::from(len)..),
+        };
+        (!here.is_empty()).then_some(here)
+    })
+}

@@ -1,0 +1,335 @@
+//! Which owner names stand for which chain of scopes.
+//!
+//! A datacenter has one label, a rack two: `DC.RACK.zone` is the order users asked for. Every other spelling is an
+//! alias that steps back where it would be ambiguous: `RACK.DC.zone`, `DC--RACK.zone` (one label, so that one
+//! `*.zone` certificate covers it), and forms that keep underscores.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use hickory_proto::rr::{Name, RecordType};
+
+use crate::{
+    config::{Problem, ScopeRule, ZoneConfig},
+    model::Scope,
+    plan::default_chain,
+    zone::{
+        file::StaticZone,
+        label::{slug, underscore_form},
+    },
+};
+
+/// Which owner names stand for which chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeNames {
+    /// Fully qualified, lower-case owner name → index into `chains`. The apex is among them.
+    pub names: BTreeMap<Name, usize>,
+    /// The chains, each once.
+    pub chains: Vec<Vec<Scope>>,
+    /// Names that nothing got, and why.
+    pub refused: Vec<Refusal>,
+}
+
+/// A scope name that was not given, because it could mean two things.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    /// The name.
+    pub name: Name,
+    /// The scopes that claim it; one alone when a static record has the name.
+    pub scopes: Vec<Scope>,
+    /// A static record of the zone file has the name.
+    pub is_static: bool,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scopes: Vec<String> = self.scopes.iter().map(Scope::to_string).collect();
+        let scopes = scopes.join(" and ");
+        if self.is_static {
+            write!(f, "{}: the zone file's record is served, not the scope {scopes}", self.name)
+        } else {
+            write!(
+                f,
+                "{}: {scopes} would share this name, so neither has it; give one a label of its own in \
+                 [[zones.\"...\".scopes]]",
+                self.name
+            )
+        }
+    }
+}
+
+/// How good a claim to a name is; the better one wins, equals exclude each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// `label = "..."` in the configuration.
+    Label,
+    /// `DC` or `DC.RACK`, by slug.
+    Primary,
+    /// The same, with underscores kept.
+    Underscore,
+    /// `DC--RACK`.
+    Joined,
+    /// `RACK.DC`.
+    Reversed,
+}
+
+/// One scope's claim to one name.
+struct Claimant {
+    claim: Claim,
+    chain: usize,
+    scope: Scope,
+    /// The scope has a label of its own, so it steps back where its slug is claimed by another.
+    has_label: bool,
+}
+
+/// Names every scope that is configured or was ever seen. Scopes of the same name step back as the module says;
+/// static records win over learnt scopes (configured ones clash already at load, see [`conflicts`]).
+pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZone) -> ScopeNames {
+    let mut all = ScopeNames::default();
+    let mut claims: BTreeMap<Name, Vec<Claimant>> = BTreeMap::new();
+    let chain_of = |scope: &Scope| {
+        let written = zone.scopes.iter().find(|rule| rule.label.is_none() && rule.chain.first() == Some(scope));
+        written.map_or_else(|| default_chain(zone, scope), |rule| rule.chain.clone())
+    };
+    let apex_chain = all.chain(chain_of(&Scope::Cluster));
+    all.names.insert(zone.apex.clone(), apex_chain);
+
+    for rule in &zone.scopes {
+        if let (Some(label), Some(scope)) = (&rule.label, rule.chain.first()) {
+            let chain = all.chain(rule.chain.clone());
+            let claimant = Claimant { claim: Claim::Label, chain, scope: scope.clone(), has_label: false };
+            claim(&mut claims, &zone.apex, &[label], claimant);
+        }
+    }
+    for scope in scopes(zone, seen) {
+        let chain = all.chain(chain_of(&scope));
+        for (claim_kind, labels) in spellings(zone, &scope) {
+            let has_label = label_of(&zone.scopes, &scope).is_some()
+                || scope
+                    .datacenter()
+                    .is_some_and(|dc| dc_label(&zone.scopes, dc).is_some_and(|own| !labels.contains(own)));
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            let claimant = Claimant { claim: claim_kind, chain, scope: scope.clone(), has_label };
+            claim(&mut claims, &zone.apex, &labels, claimant);
+        }
+    }
+    for (name, claimants) in claims {
+        all.settle(name, claimants, statics);
+    }
+    all
+}
+
+impl ScopeNames {
+    fn chain(&mut self, chain: Vec<Scope>) -> usize {
+        self.chains.iter().position(|known| *known == chain).unwrap_or_else(|| {
+            self.chains.push(chain);
+            self.chains.len() - 1
+        })
+    }
+
+    /// Gives the name to the best claimant, or to nobody.
+    fn settle(&mut self, name: Name, mut claimants: Vec<Claimant>, statics: &StaticZone) {
+        let best = claimants.iter().map(|claimant| claimant.claim).min();
+        claimants.retain(|claimant| Some(claimant.claim) == best);
+        let chains: BTreeSet<usize> = claimants.iter().map(|claimant| claimant.chain).collect();
+        if chains.len() > 1 {
+            claimants.retain(|claimant| !claimant.has_label);
+        }
+        let mut scopes: Vec<Scope> = claimants.iter().map(|claimant| claimant.scope.clone()).collect();
+        scopes.sort();
+        scopes.dedup();
+        let chains: BTreeSet<usize> = claimants.iter().map(|claimant| claimant.chain).collect();
+        if statics.records.contains_key(&name) {
+            self.refused.push(Refusal { name, scopes, is_static: true });
+            return;
+        }
+        match chains.into_iter().collect::<Vec<_>>()[..] {
+            [chain] => {
+                self.names.insert(name, chain);
+            }
+            [] => {}
+            // Two aliases of one spelling: each scope has better names, so nobody misses this one.
+            _ if best > Some(Claim::Primary) => {}
+            _ => self.refused.push(Refusal { name, scopes, is_static: false }),
+        }
+    }
+}
+
+/// Static records that have the name of a configured scope: each is an error. (Of a scope only learnt from the
+/// cluster nothing can be known at load; there the static record wins.)
+pub fn conflicts(zone: &ZoneConfig, statics: &StaticZone) -> Vec<Problem> {
+    let Some(file) = zone.file.as_ref().filter(|_| !zone.cluster.seeds.is_empty()) else { return Vec::new() };
+    let configured = scope_names(zone, &BTreeSet::new(), &StaticZone::default());
+    let clash = |(name, chain): (&Name, &usize)| {
+        // The apex holds SOA, NS and whatever else; only its addresses are the cluster's.
+        let (rtype, records) = statics.records.get(name)?.iter().find(|(rtype, _)| {
+            *name != zone.apex || matches!(rtype, RecordType::A | RecordType::AAAA | RecordType::CNAME)
+        })?;
+        let scope = configured.chains[*chain].first()?;
+        let message = format!(
+            "{name} {rtype} has the name of the scope {scope}, whose addresses come from the cluster; remove the \
+             record or rename it"
+        );
+        Some(Problem::new(message).in_file(file).at_line(records.line))
+    };
+    let mut problems: Vec<Problem> = configured.names.iter().filter_map(clash).collect();
+    problems.sort();
+    problems
+}
+
+fn claim(claims: &mut BTreeMap<Name, Vec<Claimant>>, apex: &Name, labels: &[&str], claimant: Claimant) {
+    // A name that would be too long is no name; the scope keeps its shorter ones.
+    let name = Name::from_labels(labels.iter().map(|label| label.as_bytes())).and_then(|name| name.append_domain(apex));
+    if let Ok(name) = name {
+        claims.entry(name.to_lowercase()).or_default().push(claimant);
+    }
+}
+
+/// Every datacenter and rack that is configured or was seen.
+fn scopes(zone: &ZoneConfig, seen: &BTreeSet<Scope>) -> BTreeSet<Scope> {
+    let mut all: BTreeSet<Scope> = seen.iter().filter(|scope| **scope != Scope::Cluster).cloned().collect();
+    for (dc, racks) in zone.datacenters() {
+        all.extend(racks.iter().map(|rack| Scope::Rack(dc.clone(), rack.clone())));
+        all.insert(Scope::Datacenter(dc));
+    }
+    all
+}
+
+/// The label the configuration gives exactly this scope.
+fn label_of<'a>(rules: &'a [ScopeRule], scope: &Scope) -> Option<&'a String> {
+    rules.iter().find(|rule| rule.chain.first() == Some(scope)).and_then(|rule| rule.label.as_ref())
+}
+
+fn dc_label<'a>(rules: &'a [ScopeRule], dc: &Arc<str>) -> Option<&'a String> {
+    label_of(rules, &Scope::Datacenter(dc.clone()))
+}
+
+/// Every spelling of a scope's name below the zone, leftmost label first.
+fn spellings(zone: &ZoneConfig, scope: &Scope) -> Vec<(Claim, Vec<String>)> {
+    let forms = |name: &str, own: Option<&String>| {
+        let mut forms: Vec<(Claim, String)> = slug(name).map(|slug| (Claim::Primary, slug)).into_iter().collect();
+        forms.extend(underscore_form(name).map(|form| (Claim::Underscore, form)));
+        forms.extend(own.map(|own| (Claim::Primary, own.clone())));
+        forms
+    };
+    match scope {
+        Scope::Cluster => Vec::new(),
+        Scope::Datacenter(dc) => forms(dc, None).into_iter().map(|(claim, label)| (claim, vec![label])).collect(),
+        Scope::Rack(dc, rack) => {
+            let mut all = Vec::new();
+            for (dc_claim, dc) in forms(dc, dc_label(&zone.scopes, dc)) {
+                for (rack_claim, rack) in forms(rack, None) {
+                    let claim = dc_claim.max(rack_claim);
+                    all.push((claim, vec![dc.clone(), rack.clone()]));
+                    all.push((Claim::Joined, vec![format!("{dc}--{rack}")]));
+                    all.push((Claim::Reversed, vec![rack, dc.clone()]));
+                }
+            }
+            all
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::ZoneConfig;
+
+    /// A zone `alternator.local` with the given datacenters and rules (label or "", chain).
+    pub(in crate::table) fn zone(datacenters: &[(&str, &[&str])], rules: &[(&str, &[&str])]) -> ZoneConfig {
+        let mut zone = ZoneConfig::new(Name::from_ascii("alternator.local.").unwrap());
+        zone.cluster.seeds = vec![crate::config::Seed::Address([10, 0, 0, 1].into())];
+        zone.cluster.datacenters = datacenters
+            .iter()
+            .map(|(dc, racks)| ((*dc).into(), racks.iter().map(|rack| (*rack).into()).collect()))
+            .collect();
+        zone.scopes = rules
+            .iter()
+            .map(|(label, chain)| ScopeRule {
+                label: (!label.is_empty()).then(|| (*label).to_owned()),
+                chain: chain.iter().map(|scope| scope.parse().unwrap()).collect(),
+            })
+            .collect();
+        zone
+    }
+
+    fn told(zone: &ZoneConfig) -> Vec<String> {
+        let all = scope_names(zone, &BTreeSet::new(), &StaticZone::default());
+        let chain = |index: &usize| all.chains[*index].iter().map(Scope::to_string).collect::<Vec<_>>().join(">");
+        let relative =
+            |name: &Name| name.to_ascii().replace(".alternator.local.", "").replace("alternator.local.", "@");
+        let mut lines: Vec<String> =
+            all.names.iter().map(|(name, index)| format!("{} = {}", relative(name), chain(index))).collect();
+        lines.extend(all.refused.iter().map(|refusal| format!("{} refused", relative(&refusal.name))));
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn every_spelling_of_a_rack_is_one_chain() {
+        assert_eq!(
+            told(&zone(&[("dc1", &["rack1"])], &[])),
+            [
+                "@ = cluster",
+                "dc1 = dc1",
+                "dc1--rack1 = dc1/rack1>dc1",
+                "dc1.rack1 = dc1/rack1>dc1",
+                "rack1.dc1 = dc1/rack1>dc1"
+            ]
+        );
+    }
+
+    #[test]
+    fn free_text_names_get_slugs_and_keep_underscores_as_aliases() {
+        let names = told(&zone(&[("AWS_US_EAST_1", &["1 a"])], &[]));
+        for name in ["aws-us-east-1 = AWS_US_EAST_1", "aws_us_east_1 = AWS_US_EAST_1"] {
+            assert!(names.contains(&name.to_owned()), "{names:?}");
+        }
+        assert!(names.contains(&"aws-us-east-1.1-a = AWS_US_EAST_1/1 a>AWS_US_EAST_1".to_owned()), "{names:?}");
+    }
+
+    #[test]
+    fn two_names_with_one_label_are_both_refused_until_one_is_labelled() {
+        let names = told(&zone(&[("DC1", &[]), ("dc1", &[])], &[]));
+        assert_eq!(names, ["@ = cluster", "dc1 refused"]);
+        let names = told(&zone(&[("DC1", &["r"]), ("dc1", &["r"])], &[("old", &["DC1"])]));
+        assert_eq!(
+            names,
+            [
+                "@ = cluster",
+                "dc1 = dc1",
+                "dc1--r = dc1/r>dc1",
+                "dc1.r = dc1/r>dc1",
+                "old = DC1",
+                "old--r = DC1/r>DC1",
+                "old.r = DC1/r>DC1",
+                "r.dc1 = dc1/r>dc1",
+                "r.old = DC1/r>DC1"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_reversed_order_steps_back_where_it_reads_both_ways() {
+        // a.b is datacenter a, rack b, never the reversed b/a.
+        let names = told(&zone(&[("a", &["b"]), ("b", &["a"])], &[]));
+        assert!(names.contains(&"a.b = a/b>a".to_owned()), "{names:?}");
+        assert!(names.contains(&"b.a = b/a>b".to_owned()), "{names:?}");
+    }
+
+    #[test]
+    fn chains_can_be_written_out_and_labelled() {
+        let mut zone = zone(&[("dc1", &["r1"])], &[("web", &["dc1/r1", "cluster"]), ("", &["dc1", "cluster"])]);
+        let names = told(&zone);
+        assert!(names.contains(&"web = dc1/r1>cluster".to_owned()), "{names:?}");
+        assert!(names.contains(&"dc1 = dc1>cluster".to_owned()), "{names:?}");
+        zone.datacenter_failover = true;
+        assert!(told(&zone).contains(&"dc1.r1 = dc1/r1>dc1>cluster".to_owned()));
+        zone.preferred_datacenter = Some("dc1".into());
+        zone.preferred_rack = Some("r1".into());
+        assert!(told(&zone).contains(&"@ = dc1/r1>dc1>cluster".to_owned()));
+    }
+}

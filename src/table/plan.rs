@@ -1,0 +1,102 @@
+//! Every decision about one zone for one view.
+
+use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{ScopeNames, scope_names};
+use crate::{
+    config::ZoneConfig,
+    model::{ClusterView, Demand, Node, Source},
+    plan::{FamilyPlan, ScopePlan, Verdicts},
+    zone::file::StaticZone,
+};
+
+/// TTL of answers believed to be stale, seconds: whoever gets one should ask again soon.
+const STALE_TTL: u32 = 1;
+
+/// What of a zone does not change with its cluster.
+#[derive(Clone, Debug)]
+pub struct ZoneSource {
+    /// The zone's configuration.
+    pub config: ZoneConfig,
+    /// Its zone file's records.
+    pub statics: StaticZone,
+    /// Addresses the server listens on: the glue of a name server that no zone file names.
+    pub listen: Vec<SocketAddr>,
+    /// Told of every query for the zone.
+    pub demand: Arc<Demand>,
+}
+
+/// Every decision about one zone for one view. Two plans that are equal compile to the same answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZonePlan {
+    /// Which name stands for which chain.
+    pub names: ScopeNames,
+    /// What each chain of `names` answers, in the same order.
+    pub scopes: Vec<ScopePlan>,
+    /// Why each node is in or out.
+    pub verdicts: Verdicts,
+    /// Every node known, by address.
+    pub nodes: BTreeMap<IpAddr, Node>,
+    /// The topology is from the state file: discovery has not succeeded since the start.
+    pub remembered: bool,
+    /// No node answers discovery: the topology is the last one known.
+    pub stale: bool,
+    /// Every server ignores datacenters and racks: each scope is the whole cluster.
+    pub flat: bool,
+    /// The prober is distrusted.
+    pub panic: bool,
+}
+
+impl ZonePlan {
+    /// Decides everything. A zone without seeds has no cluster, hence no scopes.
+    pub fn new(source: &ZoneSource, view: &ClusterView) -> Self {
+        let names = if source.config.cluster.seeds.is_empty() {
+            ScopeNames::default()
+        } else {
+            scope_names(&source.config, &view.topology.seen, &source.statics)
+        };
+        let verdicts = Verdicts::of(view);
+        let window = incident_window(&source.config);
+        let scopes = names.chains.iter().map(|chain| ScopePlan::new(chain.clone(), view, &verdicts, window)).collect();
+        ZonePlan {
+            names,
+            scopes,
+            verdicts,
+            nodes: view.topology.members.values().map(|member| (member.node.address, member.node.clone())).collect(),
+            remembered: view.topology.source == Source::Snapshot,
+            stale: view.topology.stale,
+            flat: view.topology.flat,
+            panic: view.health.panic,
+        }
+    }
+
+    /// Whether a chain's answers are believed to be stale: remembered from an earlier run, or the last known good set.
+    pub fn is_stale(&self, scope: &ScopePlan) -> bool {
+        self.remembered || scope.is_stale()
+    }
+
+    /// TTL of a chain's answers, seconds.
+    pub fn ttl(&self, source: &ZoneSource, scope: &ScopePlan) -> u32 {
+        let ttl = seconds(source.config.ttl);
+        if self.is_stale(scope) { ttl.min(STALE_TTL) } else { ttl }
+    }
+
+    /// Whether the zone has anything to answer for its cluster.
+    pub fn is_ready(&self) -> bool {
+        self.scopes
+            .iter()
+            .any(|scope| [&scope.v4, &scope.v6].into_iter().any(|family| matches!(family, FamilyPlan::Serve { .. })))
+    }
+}
+
+/// Whole seconds of a configured TTL; validation keeps it below a day.
+pub(super) fn seconds(ttl: Duration) -> u32 {
+    u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// How far apart probes may find the nodes of one and the same incident: each needs `fall` probes, each of which may
+/// start an interval (and its jitter) late and take its whole time-out.
+fn incident_window(zone: &ZoneConfig) -> Duration {
+    let health = &zone.health;
+    (health.interval.mul_f32(1.25) + health.timeout) * health.fall + Duration::from_secs(1)
+}

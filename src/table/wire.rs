@@ -1,0 +1,190 @@
+//! Wire bytes of fixed responses, made once by hickory-proto and copied ever after.
+
+use hickory_proto::{
+    rr::{DNSClass, Name, RData},
+    serialize::binary::{BinEncodable, BinEncoder, NameEncoding},
+};
+
+/// Where the question starts in every DNS message: behind the 12 octets of the header.
+pub const QUESTION_OFFSET: u16 = 12;
+
+/// A compression pointer to the question's name: the owner of every answer, so that its case is the asker's own.
+const POINTER_TO_QUESTION: u16 = 0xC000 | QUESTION_OFFSET;
+
+/// Everything of a response behind its question (without OPT), ready to copy.
+///
+/// Names inside may point to the apex, which is the end of the question's name; where that is depends on the
+/// question, so each such pointer is filled in per response.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    bytes: Box<[u8]>,
+    /// Offsets in `bytes` of two-octet pointers to the apex.
+    apex_pointers: Box<[u16]>,
+    /// Records in the answer, authority and additional section.
+    counts: [u16; 3],
+}
+
+impl Body {
+    /// Records in the answer, authority and additional section.
+    pub fn counts(&self) -> [u16; 3] {
+        self.counts
+    }
+
+    /// Octets the body takes.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is nothing behind the question.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Appends the body to a message whose question name holds the apex at `apex_offset`.
+    pub fn append_to(&self, out: &mut Vec<u8>, apex_offset: u16) {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes);
+        let pointer = (0xC000 | apex_offset).to_be_bytes();
+        for &at in &self.apex_pointers {
+            out[start + usize::from(at)..][..2].copy_from_slice(&pointer);
+        }
+    }
+}
+
+/// A section of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Answer.
+    Answer = 0,
+    /// Authority.
+    Authority = 1,
+    /// Additional.
+    Additional = 2,
+}
+
+/// Writes a [`Body`], section after section.
+pub(super) struct BodyWriter<'a> {
+    apex: &'a Name,
+    bytes: Vec<u8>,
+    apex_pointers: Vec<u16>,
+    counts: [u16; 3],
+}
+
+impl<'a> BodyWriter<'a> {
+    pub(super) fn new(apex: &'a Name) -> Self {
+        BodyWriter { apex, bytes: Vec::new(), apex_pointers: Vec::new(), counts: [0; 3] }
+    }
+
+    /// Adds a record whose owner is the question's name.
+    pub(super) fn answer(&mut self, ttl: u32, data: &RData) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&POINTER_TO_QUESTION.to_be_bytes());
+        self.rest(start, Section::Answer, ttl, data);
+    }
+
+    /// Adds a record with an owner of its own, to the authority or additional section.
+    pub(super) fn record(&mut self, section: Section, owner: &Name, ttl: u32, data: &RData) {
+        let start = self.bytes.len();
+        if self.apex.zone_of(owner) {
+            let own_labels = usize::from(owner.num_labels()) - usize::from(self.apex.num_labels());
+            for label in owner.iter().take(own_labels) {
+                self.bytes.push(label.len() as u8);
+                self.bytes.extend_from_slice(label);
+            }
+            self.apex_pointers.push(self.bytes.len() as u16);
+            self.bytes.extend_from_slice(&[0, 0]);
+        } else {
+            self.bytes.extend_from_slice(&wire_name(owner));
+        }
+        self.rest(start, section, ttl, data);
+    }
+
+    /// Type, class, TTL and data. A record that would not fit into any message is left out whole.
+    fn rest(&mut self, start: usize, section: Section, ttl: u32, data: &RData) {
+        let data_bytes = wire_data(data);
+        let (Some(data_bytes), true) = (&data_bytes, self.bytes.len() < usize::from(u16::MAX)) else {
+            self.forget_from(start);
+            return;
+        };
+        self.bytes.extend_from_slice(&u16::from(data.record_type()).to_be_bytes());
+        self.bytes.extend_from_slice(&u16::from(DNSClass::IN).to_be_bytes());
+        self.bytes.extend_from_slice(&ttl.to_be_bytes());
+        self.bytes.extend_from_slice(&(data_bytes.len() as u16).to_be_bytes());
+        self.bytes.extend_from_slice(data_bytes);
+        self.counts[section as usize] += 1;
+        if self.bytes.len() > MAX_BODY {
+            self.forget_from(start);
+            self.counts[section as usize] -= 1;
+        }
+    }
+
+    fn forget_from(&mut self, start: usize) {
+        self.bytes.truncate(start);
+        self.apex_pointers.retain(|&at| usize::from(at) < start);
+    }
+
+    pub(super) fn finish(self) -> Body {
+        Body { bytes: self.bytes.into(), apex_pointers: self.apex_pointers.into(), counts: self.counts }
+    }
+}
+
+/// Largest body: what a TCP message (65,535 octets) leaves beside header, the longest question and a plain OPT.
+const MAX_BODY: usize = 65_535 - 12 - 259 - 11;
+
+/// A name in uncompressed wire format, case kept.
+pub(super) fn wire_name(name: &Name) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(name.len() + 1);
+    for label in name.iter() {
+        bytes.push(label.len() as u8);
+        bytes.extend_from_slice(label);
+    }
+    bytes.push(0);
+    bytes
+}
+
+/// A record's data in wire format, names in it uncompressed (RFC 3597 section 4 forbids compression in new types,
+/// and resolvers need it in none). `None` for data that cannot be encoded or is longer than a message.
+fn wire_data(data: &RData) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = BinEncoder::new(&mut bytes);
+    encoder.set_name_encoding(NameEncoding::Uncompressed);
+    data.emit(&mut encoder).ok()?;
+    (bytes.len() <= usize::from(u16::MAX)).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::{
+        op::Message,
+        rr::rdata::{A, NS, SOA},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_body_decodes_behind_any_question_of_its_zone() {
+        let apex = Name::from_ascii("alternator.local.").unwrap();
+        let ns = Name::from_ascii("ns1.alternator.local.").unwrap();
+        let mut writer = BodyWriter::new(&apex);
+        writer.answer(5, &RData::NS(NS(ns.clone())));
+        let soa = SOA::new(ns.clone(), apex.clone(), 7, 1, 2, 3, 5);
+        writer.record(Section::Authority, &apex, 5, &RData::SOA(soa.clone()));
+        writer.record(Section::Additional, &ns, 5, &RData::A(A::new(10, 0, 0, 1)));
+        let body = writer.finish();
+        assert_eq!(body.counts(), [1, 1, 1]);
+
+        for question in ["alternator.local.", "a.b.Alternator.LOCAL."] {
+            let question = Name::from_ascii(question).unwrap();
+            let mut message = vec![0, 1, 0x84, 0, 0, 1, 0, 1, 0, 1, 0, 1];
+            message.extend(wire_name(&question));
+            message.extend([0, 2, 0, 1]);
+            let apex_offset = 12 + question.len() - apex.len();
+            body.append_to(&mut message, apex_offset as u16);
+            let message = Message::from_vec(&message).unwrap();
+            assert_eq!(message.answers[0].name, question);
+            assert_eq!(message.authorities[0].name, apex);
+            assert_eq!(message.authorities[0].data, RData::SOA(soa.clone()));
+            assert_eq!(message.additionals[0].name, ns);
+        }
+    }
+}
