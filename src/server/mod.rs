@@ -1,1 +1,32 @@
-//! server
+//! From a packet to its reply, and the sockets they travel over.
+//!
+//! ```text
+//! udp (a thread per worker) ──┐                         ┌─ compiled answers: copied from the Table
+//!                             ├─ Responder::respond ────┤
+//! tcp (a thread per address) ─┘        query: parse     └─ general: everything unusual, through hickory
+//! ```
+//!
+//! | word | meaning |
+//! |---|---|
+//! | [`Responder`] | one worker's answering state: the Table, its cursors, its counters |
+//! | [`Query`] | a parsed packet |
+//! | [`Outcome`] | what a query became, for counting; an rcode is a value, never an error |
+//! | general path | [`General`], hickory-server's handler over the same Table: ANY, aliases, explanations, meta types |
+//!
+//! Standards: RFC 1034/1035 (answers, TCP framing), 2181 (RRsets, additional data), 2308 (negative answers),
+//! 4592 (wildcards), 6891 (EDNS), 7766 (TCP), 8020 (nothing below NXDOMAIN), 8482 (ANY), 9619 (one question).
+
+mod counters;
+mod edns;
+mod general;
+mod listeners;
+mod query;
+mod respond;
+mod tcp;
+mod udp;
+
+pub use counters::{Counters, Outcome};
+pub use general::General;
+pub use listeners::{BindError, Bound, Running, bind};
+pub use query::{Parsed, Query, parse};
+pub use respond::{Responder, Transport};

@@ -36,4 +36,4 @@ pub use explain::explain;
 pub use lookup::{Answer, Entry, Found, Table, ZoneInTable};
 pub use names::{Refusal, ScopeNames, conflicts, scope_names};
 pub use plan::{ZonePlan, ZoneSource};
-pub use wire::{Body, QUESTION_OFFSET, Section};
+pub use wire::{Body, QUESTION_OFFSET, Section, wire_name};

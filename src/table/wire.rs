@@ -22,6 +22,8 @@ pub struct Body {
     apex_pointers: Box<[u16]>,
     /// Records in the answer, authority and additional section.
     counts: [u16; 3],
+    /// Where the additional section starts in `bytes`.
+    additional_at: usize,
 }
 
 impl Body {
@@ -40,14 +42,22 @@ impl Body {
         self.bytes.is_empty()
     }
 
-    /// Appends the body to a message whose question name holds the apex at `apex_offset`.
-    pub fn append_to(&self, out: &mut Vec<u8>, apex_offset: u16) {
+    /// Appends the body to a message whose question name holds the apex at `apex_offset`, and returns the counts of
+    /// its sections. Where `room` octets do not hold all of it the additional section is left out, which is never
+    /// worth a truncation (RFC 2181 section 9); where they do not hold the rest either, nothing is appended: `None`.
+    pub fn append_to(&self, out: &mut Vec<u8>, apex_offset: u16, room: usize) -> Option<[u16; 3]> {
+        let (len, counts) = match room {
+            _ if self.bytes.len() <= room => (self.bytes.len(), self.counts),
+            _ if self.additional_at <= room => (self.additional_at, [self.counts[0], self.counts[1], 0]),
+            _ => return None,
+        };
         let start = out.len();
-        out.extend_from_slice(&self.bytes);
+        out.extend_from_slice(&self.bytes[..len]);
         let pointer = (0xC000 | apex_offset).to_be_bytes();
-        for &at in &self.apex_pointers {
+        for &at in self.apex_pointers.iter().take_while(|at| usize::from(**at) < len) {
             out[start + usize::from(at)..][..2].copy_from_slice(&pointer);
         }
+        Some(counts)
     }
 }
 
@@ -68,11 +78,12 @@ pub(super) struct BodyWriter<'a> {
     bytes: Vec<u8>,
     apex_pointers: Vec<u16>,
     counts: [u16; 3],
+    additional_at: Option<usize>,
 }
 
 impl<'a> BodyWriter<'a> {
     pub(super) fn new(apex: &'a Name) -> Self {
-        BodyWriter { apex, bytes: Vec::new(), apex_pointers: Vec::new(), counts: [0; 3] }
+        BodyWriter { apex, bytes: Vec::new(), apex_pointers: Vec::new(), counts: [0; 3], additional_at: None }
     }
 
     /// Adds a record whose owner is the question's name.
@@ -85,6 +96,9 @@ impl<'a> BodyWriter<'a> {
     /// Adds a record with an owner of its own, to the authority or additional section.
     pub(super) fn record(&mut self, section: Section, owner: &Name, ttl: u32, data: &RData) {
         let start = self.bytes.len();
+        if section == Section::Additional {
+            self.additional_at.get_or_insert(start);
+        }
         if self.apex.zone_of(owner) {
             let own_labels = usize::from(owner.num_labels()) - usize::from(self.apex.num_labels());
             for label in owner.iter().take(own_labels) {
@@ -124,7 +138,12 @@ impl<'a> BodyWriter<'a> {
     }
 
     pub(super) fn finish(self) -> Body {
-        Body { bytes: self.bytes.into(), apex_pointers: self.apex_pointers.into(), counts: self.counts }
+        Body {
+            additional_at: self.additional_at.unwrap_or(self.bytes.len()),
+            bytes: self.bytes.into(),
+            apex_pointers: self.apex_pointers.into(),
+            counts: self.counts,
+        }
     }
 }
 
@@ -132,7 +151,7 @@ impl<'a> BodyWriter<'a> {
 const MAX_BODY: usize = 65_535 - 12 - 259 - 11;
 
 /// A name in uncompressed wire format, case kept.
-pub(super) fn wire_name(name: &Name) -> Vec<u8> {
+pub fn wire_name(name: &Name) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len() + 1);
     for label in name.iter() {
         bytes.push(label.len() as u8);
@@ -179,12 +198,15 @@ mod tests {
             message.extend(wire_name(&question));
             message.extend([0, 2, 0, 1]);
             let apex_offset = 12 + question.len() - apex.len();
-            body.append_to(&mut message, apex_offset as u16);
+            assert_eq!(body.append_to(&mut message, apex_offset as u16, 500), Some([1, 1, 1]));
             let message = Message::from_vec(&message).unwrap();
             assert_eq!(message.answers[0].name, question);
             assert_eq!(message.authorities[0].name, apex);
             assert_eq!(message.authorities[0].data, RData::SOA(soa.clone()));
             assert_eq!(message.additionals[0].name, ns);
         }
+        let mut message = Vec::new();
+        assert_eq!(body.append_to(&mut message, 12, body.len() - 1), Some([1, 1, 0]), "glue is left out first");
+        assert_eq!(body.append_to(&mut message, 12, 40), None);
     }
 }

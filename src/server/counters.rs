@@ -1,0 +1,131 @@
+//! What queries became, counted by each worker for itself.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+/// What a query became. Every packet received has exactly one, so their sum is the number of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(usize)]
+pub enum Outcome {
+    /// Records in the answer section.
+    Answered,
+    /// The name exists, the type does not.
+    NoData,
+    /// The name does not exist.
+    NxDomain,
+    /// Not our zone, not our class, or a zone transfer.
+    Refused,
+    /// A scope that never had a node.
+    ServFail,
+    /// A packet that is no well-formed query.
+    FormErr,
+    /// An opcode or meta type we do not implement.
+    NotImp,
+    /// An EDNS version other than 0.
+    BadVers,
+    /// Did not fit: TC, no records.
+    Truncated,
+    /// No reply: too short to be DNS, or a response.
+    Dropped,
+}
+
+impl Outcome {
+    /// All outcomes, in the order of their numbers.
+    pub const ALL: [Outcome; 10] = [
+        Outcome::Answered,
+        Outcome::NoData,
+        Outcome::NxDomain,
+        Outcome::Refused,
+        Outcome::ServFail,
+        Outcome::FormErr,
+        Outcome::NotImp,
+        Outcome::BadVers,
+        Outcome::Truncated,
+        Outcome::Dropped,
+    ];
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::Answered => "answered",
+            Outcome::NoData => "nodata",
+            Outcome::NxDomain => "nxdomain",
+            Outcome::Refused => "refused",
+            Outcome::ServFail => "servfail",
+            Outcome::FormErr => "formerr",
+            Outcome::NotImp => "notimp",
+            Outcome::BadVers => "badvers",
+            Outcome::Truncated => "truncated",
+            Outcome::Dropped => "dropped",
+        })
+    }
+}
+
+/// The counters of all workers; each writes only its own block, and the reader sums.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    workers: Arc<Mutex<Vec<Arc<WorkerCounters>>>>,
+}
+
+impl Counters {
+    /// A block for one more worker.
+    pub(super) fn worker(&self) -> Arc<WorkerCounters> {
+        let block = Arc::new(WorkerCounters::default());
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(block.clone());
+        block
+    }
+
+    /// How many queries became this, over all workers.
+    pub fn get(&self, outcome: Outcome) -> u64 {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().map(|block| block.outcomes[outcome as usize].load(Relaxed)).sum()
+    }
+
+    /// Packets received, over all workers.
+    pub fn total(&self) -> u64 {
+        Outcome::ALL.into_iter().map(|outcome| self.get(outcome)).sum()
+    }
+}
+
+/// One worker's counters, on memory lines of their own so that workers do not slow each other down.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct WorkerCounters {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+}
+
+impl WorkerCounters {
+    /// Counts one. Only the owning worker may call this: there is one writer, so no read-modify-write is needed.
+    pub(super) fn count(&self, outcome: Outcome) {
+        let counter = &self.outcomes[outcome as usize];
+        counter.store(counter.load(Relaxed) + 1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_its_own_number() {
+        for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, index);
+        }
+    }
+
+    #[test]
+    fn workers_are_summed() {
+        let counters = Counters::default();
+        let (one, two) = (counters.worker(), counters.worker());
+        one.count(Outcome::NoData);
+        two.count(Outcome::NoData);
+        two.count(Outcome::Dropped);
+        assert_eq!((counters.get(Outcome::NoData), counters.total()), (2, 3));
+    }
+}

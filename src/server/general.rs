@@ -1,0 +1,319 @@
+//! The general path: what is too rare to be compiled, answered through hickory from the same Table.
+//!
+//! The only user of hickory-server. [`General`] is a complete handler of its own (it answers every query, the common
+//! ones too), so that hickory's listeners can use it for other transports, and tests can hold it equal to the compiled
+//! path.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use hickory_proto::{
+    op::{Edns, Header, HeaderCounts, Message, MessageType, Metadata, OpCode, ResponseCode},
+    rr::{
+        DNSClass, Name, RData, Record, RecordType,
+        rdata::{A, AAAA, HINFO, TXT},
+    },
+    serialize::binary::{BinEncodable, BinEncoder},
+};
+use hickory_server::{
+    net::{
+        NetError,
+        runtime::{Time, TokioTime},
+        xfer::Protocol,
+    },
+    server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
+    zone_handler::{MessageResponse, MessageResponseBuilder},
+};
+
+use super::{
+    Outcome, Transport,
+    edns::{UDP_SIZE, udp_limit},
+    query::Query,
+    respond::{META_TYPES, outcome_of},
+};
+use crate::table::{Answer, Body, Dealer, Found, Table, ZoneInTable, explain, wire_name};
+
+/// Aliases followed for one query. Chains within a zone file are checked for loops when it is loaded; through several
+/// zones they are not.
+const MAX_ALIASES: usize = 8;
+
+/// TTL of explanations, seconds: they tell of this moment.
+const EXPLAIN_TTL: u32 = 0;
+
+/// TTL of the answer to ANY, seconds. RFC 8482 section 4.2 leaves it to us; a resolver that caches it asks less often.
+const ANY_TTL: u32 = 3600;
+
+/// Answers any query through hickory's types. Cheap to clone; the clones share their cursors.
+#[derive(Clone)]
+pub struct General {
+    table: Arc<ArcSwap<Table>>,
+    dealer: Arc<Mutex<Dealer>>,
+}
+
+/// A reply as records.
+#[derive(Debug, Default)]
+struct Records {
+    rcode: ResponseCode,
+    authoritative: bool,
+    answers: Vec<Record>,
+    authorities: Vec<Record>,
+    additionals: Vec<Record>,
+}
+
+impl General {
+    /// A handler that reads this table; the seed decides where its cursors start.
+    pub fn new(table: Arc<ArcSwap<Table>>, seed: u64) -> Self {
+        General { table, dealer: Arc::new(Mutex::new(Dealer::new(seed))) }
+    }
+
+    /// Answers one parsed query, like [`super::Responder`] does. The query is put together again from what was parsed,
+    /// so that hickory never sees what an asker wrote in its options.
+    pub(super) fn answer(
+        &self,
+        query: &Query<'_>,
+        source: SocketAddr,
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let mut packet = Vec::with_capacity(12 + query.question.len() + 11);
+        packet.extend_from_slice(&query.head);
+        packet.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(query.edns.is_some())]);
+        packet.extend_from_slice(query.question);
+        if let Some(edns) = &query.edns {
+            packet.extend_from_slice(&[0, 0, 41]);
+            packet.extend_from_slice(&edns.udp_size.to_be_bytes());
+            packet.extend_from_slice(&[0, edns.version, u8::from(edns.dnssec_ok) << 7, 0, 0, 0]);
+        }
+        let (protocol, limit) = match transport {
+            Transport::Udp => (Protocol::Udp, udp_limit(query.edns.as_ref())),
+            Transport::Tcp => (Protocol::Tcp, usize::from(u16::MAX)),
+        };
+        out.clear();
+        let Ok(request) = Request::from_bytes(packet, source, protocol) else { return Outcome::Dropped };
+        let sink = Sink { limit: limit as u16, question_len: query.question.len(), reply: Arc::default() };
+        // The handler never waits for anything, so its future is ready at once.
+        let Some(info) = self.handle_request::<_, TokioTime>(&request, sink.clone()).now_or_never() else {
+            return Outcome::Dropped;
+        };
+        out.append(&mut sink.reply.lock().unwrap_or_else(PoisonError::into_inner));
+        if info.truncation { Outcome::Truncated } else { outcome_of(info.response_code, info.counts().answers > 0) }
+    }
+
+    /// Decides a reply.
+    fn records(&self, request: &Request) -> Records {
+        let refused = |rcode| Records { rcode, ..Records::default() };
+        if request.metadata.op_code != OpCode::Query {
+            return refused(ResponseCode::NotImp);
+        }
+        let Ok(info) = request.request_info() else { return refused(ResponseCode::FormErr) };
+        if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
+            return refused(ResponseCode::BADVERS);
+        }
+        if info.query.query_class() != DNSClass::IN {
+            return refused(ResponseCode::Refused);
+        }
+        match info.query.query_type() {
+            RecordType::OPT => return refused(ResponseCode::FormErr),
+            RecordType::AXFR | RecordType::IXFR => return refused(ResponseCode::Refused),
+            RecordType::ANY => {}
+            // TKEY, TSIG, MAILB, MAILA: meta types that ask for a service we do not have.
+            other if META_TYPES.contains(&u16::from(other)) => return refused(ResponseCode::NotImp),
+            _ => {}
+        }
+        let table = self.table.load();
+        let name = info.query.original().name().clone();
+        let mut records = Records::default();
+        self.name(&table, name, info.query.query_type(), info.src, &mut records);
+        records
+    }
+
+    /// Answers for a name, following aliases as far as they stay within our zones (RFC 1034 section 4.3.2, step 3a).
+    fn name(&self, table: &Table, mut name: Name, qtype: RecordType, source: SocketAddr, records: &mut Records) {
+        for step in 0..MAX_ALIASES {
+            let (zone, entry) = match table.find(&wire_name(&name.to_lowercase())) {
+                Found::Outside if step == 0 => {
+                    records.rcode = ResponseCode::Refused;
+                    return;
+                }
+                // The alias points away from us; whoever asked goes on from there.
+                Found::Outside => return,
+                Found::Missing(zone) => {
+                    zone.zone.source.demand.note();
+                    records.rcode = ResponseCode::NXDomain;
+                    records.negative(zone, &name);
+                    return;
+                }
+                Found::Name(zone, entry) => (zone, entry),
+            };
+            zone.zone.source.demand.note();
+            records.authoritative = true;
+            if qtype == RecordType::ANY && !entry.answers.is_empty() {
+                // RFC 8482 section 4.2: one synthesised HINFO record instead of everything the name has.
+                let data = RData::HINFO(HINFO::new("RFC8482".to_owned(), String::new()));
+                records.answers.push(Record::from_rdata(name, ANY_TTL, data));
+                return;
+            }
+            match (entry.answer(u16::from(qtype)), &entry.alias) {
+                (Some(answer), _) => return self.add(zone, answer, name, qtype, source, records),
+                (None, Some(target)) => {
+                    if let Some(answer) = entry.answer(u16::from(RecordType::CNAME)) {
+                        self.add(zone, answer, name, RecordType::CNAME, source, records);
+                    }
+                    name = target.clone();
+                }
+                (None, None) => return records.negative(zone, &name),
+            }
+        }
+    }
+
+    /// Adds one compiled answer, as records of `name`.
+    fn add(
+        &self,
+        zone: &ZoneInTable,
+        answer: &Answer,
+        name: Name,
+        qtype: RecordType,
+        source: SocketAddr,
+        records: &mut Records,
+    ) {
+        match answer {
+            Answer::Dealt(index) => {
+                let dealt = &zone.zone.dealt[*index];
+                let shape = dealt.deck.shape_for(source.ip());
+                let slot = zone.first_slot + dealt.slot + shape as usize;
+                let row = self.dealer.lock().unwrap_or_else(PoisonError::into_inner).next(slot, dealt.deck.rows());
+                let (bytes, count) = dealt.deck.row(row, shape);
+                let record_len = bytes.len() / usize::from(count.max(1));
+                records.answers.extend(bytes.chunks_exact(record_len).filter_map(|bytes| address_record(&name, bytes)));
+            }
+            Answer::Fixed(body) => {
+                let Some(message) = decoded(zone, body, &name, qtype) else { return };
+                records.answers.extend(message.answers);
+                records.authorities.extend(message.authorities);
+                records.additionals.extend(message.additionals);
+            }
+            Answer::Unready => {
+                records.rcode = ResponseCode::ServFail;
+                records.authoritative = false;
+                records.answers.clear();
+            }
+            Answer::Explain(chain) => {
+                let record = |line| Record::from_rdata(name.clone(), EXPLAIN_TTL, RData::TXT(TXT::new(vec![line])));
+                records.answers.extend(explain(&zone.zone, *chain).into_iter().map(record));
+            }
+        }
+    }
+}
+
+impl Records {
+    /// The SOA of the zone, in the authority section.
+    fn negative(&mut self, zone: &ZoneInTable, name: &Name) {
+        self.authoritative = true;
+        if let Some(message) = decoded(zone, &zone.zone.negative, name, RecordType::SOA) {
+            self.authorities.extend(message.authorities);
+        }
+    }
+}
+
+/// One record of a dealt row: pointer, type, class, TTL, length, address.
+fn address_record(name: &Name, bytes: &[u8]) -> Option<Record> {
+    let ttl = u32::from_be_bytes(bytes.get(6..10)?.try_into().ok()?);
+    let data = match bytes.get(12..)? {
+        v4 if v4.len() == 4 => RData::A(A::from(std::net::Ipv4Addr::from(<[u8; 4]>::try_from(v4).ok()?))),
+        v6 => RData::AAAA(AAAA::from(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(v6).ok()?))),
+    };
+    Some(Record::from_rdata(name.clone(), ttl, data))
+}
+
+/// A compiled body read back into records, behind a question for `name`.
+fn decoded(zone: &ZoneInTable, body: &Body, name: &Name, qtype: RecordType) -> Option<Message> {
+    let mut bytes = vec![0, 0, 0x84, 0, 0, 1];
+    body.counts().iter().for_each(|count| bytes.extend_from_slice(&count.to_be_bytes()));
+    // A wildcard's body or an alias' has the same form; its pointers to the apex need a name that ends in the apex.
+    let wire = wire_name(name);
+    let apex = 12 + wire.len().checked_sub(zone.zone.apex_wire.len())?;
+    bytes.extend_from_slice(&wire);
+    bytes.extend_from_slice(&u16::from(qtype).to_be_bytes());
+    bytes.extend_from_slice(&[0, 1]);
+    body.append_to(&mut bytes, u16::try_from(apex).ok()?, usize::from(u16::MAX))?;
+    Message::from_vec(&bytes).ok()
+}
+
+#[async_trait::async_trait]
+impl RequestHandler for General {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut sink: R) -> ResponseInfo {
+        let records = self.records(request);
+        let mut metadata = Metadata::response_from_request(&request.metadata);
+        metadata.response_code = records.rcode;
+        metadata.authoritative = records.authoritative;
+        let edns = request.edns.as_ref().map(|asked| {
+            let mut edns = Edns::new();
+            edns.set_max_payload(UDP_SIZE);
+            edns.set_dnssec_ok(asked.flags().dnssec_ok);
+            edns
+        });
+        let response = MessageResponseBuilder::new(&request.queries, edns.as_ref()).build(
+            metadata,
+            &records.answers,
+            &records.authorities,
+            [],
+            &records.additionals,
+        );
+        match sink.send_response(response).await {
+            Ok(info) => info,
+            Err(error) => {
+                tracing::debug!(%error, "a reply could not be written");
+                let mut metadata = Metadata::new(request.metadata.id, MessageType::Response, OpCode::Query);
+                metadata.response_code = ResponseCode::ServFail;
+                Header { metadata, counts: HeaderCounts::default() }.into()
+            }
+        }
+    }
+}
+
+/// Takes hickory's response as bytes, within a size.
+#[derive(Clone)]
+struct Sink {
+    limit: u16,
+    question_len: usize,
+    reply: Arc<Mutex<Vec<u8>>>,
+}
+
+#[async_trait::async_trait]
+impl ResponseHandler for Sink {
+    async fn send_response<'a>(
+        &mut self,
+        response: MessageResponse<
+            '_,
+            'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+        >,
+    ) -> Result<ResponseInfo, NetError> {
+        let edns = response.edns().cloned();
+        let mut bytes = Vec::new();
+        let mut encoder = BinEncoder::new(&mut bytes);
+        encoder.set_max_size(self.limit);
+        let info = response.destructive_emit(&mut encoder)?;
+        if info.truncation {
+            // hickory keeps the records that fit and then has no room for the OPT, which a reply to a query with
+            // OPT must carry (RFC 6891 section 7): keep header and question, and write the OPT again.
+            bytes.truncate(12 + self.question_len);
+            bytes[6..12].fill(0);
+            if let Some(edns) = edns {
+                let mut opt = Vec::new();
+                Record::from(&edns).emit(&mut BinEncoder::new(&mut opt))?;
+                bytes[11] = 1;
+                bytes.extend_from_slice(&opt);
+            }
+        }
+        *self.reply.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
+        Ok(info)
+    }
+}

@@ -1,0 +1,236 @@
+//! Binding every address before anything is served, and running the workers on them.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Counters, Responder, tcp, udp};
+use crate::table::Table;
+
+/// Connections the kernel holds until they are accepted; the common maximum (`net.core.somaxconn` before Linux 5.4
+/// was 128, since then 4096).
+const BACKLOG: i32 = 1024;
+
+/// Tries for a port that is free for both UDP and TCP when port 0 is asked for. Each try is almost certain to succeed.
+const PORT_TRIES: usize = 20;
+
+/// How long stopping waits for the workers: what was received is answered in milliseconds, the rest of the process
+/// has two seconds in all.
+const STOP_WITHIN: Duration = Duration::from_millis(1500);
+
+/// Why an address could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({protocol}): {source}{}", hint(source))]
+pub struct BindError {
+    /// The address.
+    pub address: SocketAddr,
+    /// `UDP` or `TCP`.
+    pub protocol: &'static str,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl BindError {
+    /// Whether somebody else has the port.
+    pub fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program has the port: stop it or choose another with --listen",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another with --listen or grant it"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+        _ => "",
+    }
+}
+
+/// Sockets on every address, not served yet.
+#[derive(Debug)]
+pub struct Bound {
+    addresses: Vec<SocketAddr>,
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+}
+
+/// Binds UDP (`workers` sockets each, 0 = one per CPU) and TCP on every address, or nothing.
+pub fn bind(listen: &[SocketAddr], workers: usize) -> Result<Bound, BindError> {
+    let workers = if workers == 0 { thread::available_parallelism().map_or(1, usize::from) } else { workers };
+    let mut bound = Bound { addresses: Vec::new(), udp: Vec::new(), tcp: Vec::new() };
+    for &address in listen {
+        let (address, tcp, udp) = bind_one(address, workers)?;
+        bound.addresses.push(address);
+        bound.tcp.push(tcp);
+        bound.udp.extend(udp);
+    }
+    Ok(bound)
+}
+
+fn bind_one(wanted: SocketAddr, workers: usize) -> Result<(SocketAddr, TcpListener, Vec<UdpSocket>), BindError> {
+    let mut tries = PORT_TRIES;
+    loop {
+        tries -= 1;
+        let result = bind_both(wanted, workers);
+        match result {
+            // The free port TCP got may be taken for UDP: try another.
+            Err(error) if wanted.port() == 0 && error.is_in_use() && tries > 0 => {}
+            result => return result,
+        }
+    }
+}
+
+fn bind_both(wanted: SocketAddr, workers: usize) -> Result<(SocketAddr, TcpListener, Vec<UdpSocket>), BindError> {
+    let tcp_failed = |source| BindError { address: wanted, protocol: "TCP", source };
+    // TCP first: without SO_REUSEPORT it notices another server on the port, one of ours included.
+    let tcp = tcp_socket(wanted).map_err(tcp_failed)?;
+    let address = tcp.local_addr().map_err(tcp_failed)?;
+    let udp_failed = |source| BindError { address, protocol: "UDP", source };
+    // SO_REUSEPORT would share the port silently with a program of the same user, so ask without it first.
+    drop(udp_socket(address, false).map_err(udp_failed)?);
+    let udp = (0..workers).map(|_| udp_socket(address, true)).collect::<io::Result<_>>().map_err(udp_failed)?;
+    Ok((address, tcp, udp))
+}
+
+fn udp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Connections of an earlier run in TIME_WAIT must not keep a restarted server off its port.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+impl Bound {
+    /// The addresses bound, with the real ports.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Serves this table on all sockets, a thread for each.
+    pub fn run(self, table: &Arc<ArcSwap<Table>>, counters: &Counters, seed: u64) -> io::Result<Running> {
+        let stop = Stop::default();
+        let (report, ended) = mpsc::channel(1);
+        let mut running = Running { addresses: self.addresses, stop: stop.clone(), threads: Vec::new(), ended };
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut start = |name: String, work: Box<dyn FnOnce(Responder) + Send>| {
+            let (table, counters, seed) = (table.clone(), counters.clone(), rng.u64(..));
+            let guard = Guard { name: name.clone(), stop: stop.clone(), report: report.clone() };
+            thread::Builder::new().name(name).spawn(move || {
+                let _guard = guard;
+                // The responder is made on its own thread, so that its memory is near the core that uses it.
+                work(Responder::new(table, &counters, seed));
+            })
+        };
+        for (index, socket) in self.udp.into_iter().enumerate() {
+            let stop = stop.clone();
+            let work = move |responder| udp::serve(&socket, responder, &stop);
+            running.threads.push(start(format!("udp-{index}"), Box::new(work))?);
+        }
+        for (index, listener) in self.tcp.into_iter().enumerate() {
+            let stop = stop.clone();
+            let work = move |responder| tcp::serve(listener, responder, &stop);
+            running.threads.push(start(format!("tcp-{index}"), Box::new(work))?);
+        }
+        Ok(running)
+    }
+}
+
+/// Tells workers to stop: a flag for blocking threads, a token for async ones.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stop {
+    flag: Arc<AtomicBool>,
+    pub(super) token: CancellationToken,
+}
+
+impl Stop {
+    pub(super) fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
+    fn set(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+        self.token.cancel();
+    }
+}
+
+/// Reports a worker that ended although nobody told it to.
+struct Guard {
+    name: String,
+    stop: Stop,
+    report: mpsc::Sender<String>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.stop.is_set() {
+            // One report is enough to end the process; a full channel already has it.
+            let _ = self.report.try_send(std::mem::take(&mut self.name));
+        }
+    }
+}
+
+/// Workers at work.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    stop: Stop,
+    threads: Vec<JoinHandle<()>>,
+    ended: mpsc::Receiver<String>,
+}
+
+impl Running {
+    /// The addresses served.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits until a worker ends that nobody told to, and names it.
+    pub async fn ended(&mut self) -> String {
+        self.ended.recv().await.unwrap_or_default()
+    }
+
+    /// Stops accepting, answers what was received, and waits for the workers (for a bounded time). Blocks; returns
+    /// whether all ended.
+    pub fn stop(self) -> bool {
+        self.stop.set();
+        let deadline = Instant::now() + STOP_WITHIN;
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+}

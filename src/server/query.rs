@@ -1,0 +1,364 @@
+//! Reading a query: only what an answer depends on, in place, with every bound checked.
+
+use super::edns::Edns;
+
+/// Octets of a DNS header.
+pub const HEADER_LEN: usize = 12;
+
+/// Longest name in wire format (RFC 1035 section 2.3.4).
+pub const MAX_NAME: usize = 255;
+
+const TYPE_OPT: u16 = 41;
+
+/// What a packet is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed<'p> {
+    /// No reply: fewer octets than a header, or a response. Answering responses lets two servers play ping-pong.
+    Drop,
+    /// A well-formed query with one question.
+    Query(Query<'p>),
+    /// Anything else gets an rcode alone.
+    Bad(Bad<'p>),
+}
+
+/// A well-formed query with one question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query<'p> {
+    /// The header's first four octets: id and flags.
+    pub head: [u8; 4],
+    /// The question as sent, to be echoed byte for byte.
+    pub question: &'p [u8],
+    /// The question's name in lower case, wire format.
+    pub name: LowerName,
+    /// QTYPE.
+    pub qtype: u16,
+    /// QCLASS.
+    pub qclass: u16,
+    /// The OPT record, if there is one.
+    pub edns: Option<Edns>,
+}
+
+/// A packet that is no query we can answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad<'p> {
+    /// The header's first four octets: id and flags.
+    pub head: [u8; 4],
+    /// The question where there is exactly one that could be read, else empty.
+    pub question: &'p [u8],
+    /// The OPT record, if one was read: its reply needs one too (RFC 6891 section 7).
+    pub edns: Option<Edns>,
+    /// What is wrong.
+    pub why: Why,
+}
+
+/// What is wrong with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Not well-formed, or not exactly one question: FORMERR.
+    Malformed,
+    /// An opcode other than QUERY: NOTIMP.
+    Opcode,
+}
+
+/// A name in lower-case wire format, without allocation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct LowerName {
+    bytes: [u8; MAX_NAME],
+    len: u8,
+}
+
+impl LowerName {
+    /// The octets, the root's zero included.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl std::fmt::Debug for LowerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("LowerName").field(&self.as_slice().escape_ascii().to_string()).finish()
+    }
+}
+
+/// Reads a packet.
+pub fn parse(packet: &[u8]) -> Parsed<'_> {
+    let Some(header) = packet.first_chunk::<HEADER_LEN>() else { return Parsed::Drop };
+    if header[2] & 0x80 != 0 {
+        return Parsed::Drop;
+    }
+    let head = [header[0], header[1], header[2], header[3]];
+    let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    let mut reader = Reader { packet, at: HEADER_LEN };
+
+    let questions = count(4);
+    let mut first = None;
+    for number in 0..questions {
+        let Some(question) = reader.question() else {
+            return Parsed::Bad(Bad { head, question: &[], edns: None, why: why(head) });
+        };
+        if number == 0 {
+            first = Some(question);
+        }
+    }
+    let records = reader.records(count(6), count(8), count(10));
+    let edns = records.edns;
+    let (Some(question), 1) = (first, questions) else {
+        return Parsed::Bad(Bad { head, question: &[], edns, why: why(head) });
+    };
+    if !records.well_formed || why(head) == Why::Opcode {
+        return Parsed::Bad(Bad { head, question: question.bytes, edns, why: why(head) });
+    }
+    let Question { bytes, name, qtype, qclass } = question;
+    Parsed::Query(Query { head, question: bytes, name, qtype, qclass, edns })
+}
+
+/// An unknown opcode explains whatever else looks wrong: its message may have another shape.
+fn why(head: [u8; 4]) -> Why {
+    if head[2] & 0x78 != 0 { Why::Opcode } else { Why::Malformed }
+}
+
+struct Question<'p> {
+    bytes: &'p [u8],
+    name: LowerName,
+    qtype: u16,
+    qclass: u16,
+}
+
+/// What the sections behind the question hold.
+struct Records {
+    edns: Option<Edns>,
+    well_formed: bool,
+}
+
+struct Reader<'p> {
+    packet: &'p [u8],
+    at: usize,
+}
+
+impl<'p> Reader<'p> {
+    fn u16(&mut self) -> Option<u16> {
+        let bytes = self.packet.get(self.at..self.at + 2)?;
+        self.at += 2;
+        Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+    }
+
+    /// A question. Its name may not be compressed: there is nothing before it that a pointer could sensibly mean.
+    fn question(&mut self) -> Option<Question<'p>> {
+        let start = self.at;
+        let mut name = LowerName { bytes: [0; MAX_NAME], len: 0 };
+        let mut len = 0;
+        loop {
+            let label = usize::from(*self.packet.get(self.at)?);
+            if label > 63 || len + label + 1 > MAX_NAME {
+                return None;
+            }
+            let octets = self.packet.get(self.at..self.at + 1 + label)?;
+            // The length octet is below 64, so lower-casing leaves it alone.
+            name.bytes[len..len + 1 + label].copy_from_slice(octets);
+            name.bytes[len..len + 1 + label].make_ascii_lowercase();
+            len += 1 + label;
+            self.at += 1 + label;
+            if label == 0 {
+                break;
+            }
+        }
+        name.len = len as u8;
+        let (qtype, qclass) = (self.u16()?, self.u16()?);
+        Some(Question { bytes: &self.packet[start..self.at], name, qtype, qclass })
+    }
+
+    /// The records behind the question. Answers and authorities in a query mean nothing, but must be well-formed;
+    /// what follows the last record is ignored.
+    fn records(&mut self, answers: u16, authorities: u16, additionals: u16) -> Records {
+        let mut records = Records { edns: None, well_formed: true };
+        let before = u32::from(answers) + u32::from(authorities);
+        for number in 0..before + u32::from(additionals) {
+            let read = match self.record() {
+                Some((record, _)) if record.rtype != TYPE_OPT => continue,
+                // RFC 6891 section 6.1.1: one OPT at most, in the additional section, owned by the root.
+                Some((record, data)) if number >= before && records.edns.is_none() && record.owner_is_root => {
+                    records.edns = Some(record.edns());
+                    options_well_formed(data)
+                }
+                _ => false,
+            };
+            if !read {
+                records.well_formed = false;
+                return records;
+            }
+        }
+        records
+    }
+
+    /// The next record and its data.
+    fn record(&mut self) -> Option<(RecordHead, &'p [u8])> {
+        let owner_is_root = self.packet.get(self.at) == Some(&0);
+        self.skip_name()?;
+        let (rtype, class) = (self.u16()?, self.u16()?);
+        let (ttl_high, ttl_low) = (self.u16()?, self.u16()?);
+        let len = usize::from(self.u16()?);
+        let data = self.packet.get(self.at..self.at + len)?;
+        self.at += len;
+        Some((RecordHead { owner_is_root, rtype, class, ttl: [ttl_high.to_be_bytes(), ttl_low.to_be_bytes()] }, data))
+    }
+
+    /// Passes over a name, which may end in a compression pointer.
+    fn skip_name(&mut self) -> Option<()> {
+        let start = self.at;
+        loop {
+            let label = usize::from(*self.packet.get(self.at)?);
+            match label {
+                0 => self.at += 1,
+                1..=63 => {
+                    self.at += 1 + label;
+                    if self.at - start > MAX_NAME {
+                        return None;
+                    }
+                    continue;
+                }
+                0xC0.. => self.at += 2,
+                _ => return None,
+            }
+            return (self.at <= self.packet.len()).then_some(());
+        }
+    }
+}
+
+struct RecordHead {
+    owner_is_root: bool,
+    rtype: u16,
+    class: u16,
+    ttl: [[u8; 2]; 2],
+}
+
+impl RecordHead {
+    /// RFC 6891 section 6.1.3: the class is the payload size; the TTL is extended rcode, version, DO and zeros.
+    fn edns(&self) -> Edns {
+        Edns { udp_size: self.class, version: self.ttl[0][1], dnssec_ok: self.ttl[1][0] & 0x80 != 0 }
+    }
+}
+
+/// Whether options fill an OPT's data exactly. Which options they are does not matter: unknown ones are ignored
+/// (RFC 6891 section 6.1.2).
+fn options_well_formed(mut data: &[u8]) -> bool {
+    while !data.is_empty() {
+        let Some((head, rest)) = data.split_first_chunk::<4>() else { return false };
+        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let Some(rest) = rest.get(len..) else { return false };
+        data = rest;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const QUESTION: &[u8] = b"\x03WwW\x05local\x00\x00\x01\x00\x01";
+
+    fn packet(flags: [u8; 2], counts: [u16; 4], rest: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = vec![0xAB, 0xCD, flags[0], flags[1]];
+        counts.iter().for_each(|count| bytes.extend(count.to_be_bytes()));
+        rest.iter().for_each(|part| bytes.extend(*part));
+        bytes
+    }
+
+    fn opt(size: u16, version: u8, options: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, 41];
+        bytes.extend(size.to_be_bytes());
+        bytes.extend([0, version, 0x80, 0]);
+        bytes.extend((options.len() as u16).to_be_bytes());
+        bytes.extend(options);
+        bytes
+    }
+
+    #[test]
+    fn a_plain_query_is_read_in_place() {
+        let bytes = packet([1, 0], [1, 0, 0, 0], &[QUESTION]);
+        let Parsed::Query(query) = parse(&bytes) else { panic!() };
+        assert_eq!(query.question, QUESTION);
+        assert_eq!(query.name.as_slice(), b"\x03www\x05local\x00");
+        assert_eq!((query.qtype, query.qclass, query.edns), (1, 1, None));
+    }
+
+    #[test]
+    fn short_packets_and_responses_are_dropped() {
+        assert_eq!(parse(&[0; 11]), Parsed::Drop);
+        assert_eq!(parse(&packet([0x80, 0], [1, 0, 0, 0], &[QUESTION])), Parsed::Drop);
+        assert_eq!(parse(&packet([0x80, 0], [1, 0, 0, 0], &[b"\xff"])), Parsed::Drop, "malformed ones too");
+    }
+
+    #[test]
+    fn an_opt_is_read_and_its_options_are_checked() {
+        let good = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 0, &[0, 10, 0, 2, 1, 2, 0xFF, 0xFF, 0, 0])]);
+        let Parsed::Query(query) = parse(&good) else { panic!() };
+        assert_eq!(query.edns, Some(Edns { udp_size: 4096, version: 0, dnssec_ok: true }));
+        let overrun = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 0, &[0, 10, 0, 3, 1, 2])]);
+        let Parsed::Bad(bad) = parse(&overrun) else { panic!() };
+        assert_eq!((bad.why, bad.question, bad.edns.is_some()), (Why::Malformed, QUESTION, true));
+    }
+
+    #[test]
+    fn what_is_no_single_question_is_malformed() {
+        let plain = opt(512, 0, &[]);
+        let cases: [(&str, Vec<u8>); 9] = [
+            ("no question", packet([0, 0], [0, 0, 0, 0], &[])),
+            ("two questions", packet([0, 0], [2, 0, 0, 0], &[QUESTION, QUESTION])),
+            ("65535 questions", packet([0, 0], [0xFFFF, 0, 0, 0], &[QUESTION])),
+            ("cut question", packet([0, 0], [1, 0, 0, 0], &[&QUESTION[..12]])),
+            ("compressed question", packet([0, 0], [1, 0, 0, 0], &[b"\xc0\x0c\x00\x01\x00\x01"])),
+            ("extended label", packet([0, 0], [1, 0, 0, 0], &[b"\x41\x00\x00\x01\x00\x01"])),
+            ("two OPT", packet([0, 0], [1, 0, 0, 2], &[QUESTION, &plain, &plain])),
+            ("OPT in the answer section", packet([0, 0], [1, 1, 0, 0], &[QUESTION, &plain])),
+            ("records missing", packet([0, 0], [1, 0, 0, 1], &[QUESTION])),
+        ];
+        for (name, bytes) in cases {
+            assert!(matches!(parse(&bytes), Parsed::Bad(Bad { why: Why::Malformed, .. })), "{name}");
+        }
+        let no_question_but_opt = packet([0, 0], [0, 0, 0, 1], &[&plain]);
+        assert!(matches!(parse(&no_question_but_opt), Parsed::Bad(Bad { edns: Some(_), .. })));
+    }
+
+    #[test]
+    fn other_opcodes_are_told_apart_from_malformed_packets() {
+        for opcode in 1..16u8 {
+            let bytes = packet([opcode << 3, 0], [1, 0, 0, 0], &[QUESTION]);
+            assert!(matches!(parse(&bytes), Parsed::Bad(Bad { why: Why::Opcode, .. })), "{opcode}");
+        }
+    }
+
+    #[test]
+    fn names_at_and_over_the_limit() {
+        let name = |lens: &[usize]| -> Vec<u8> {
+            let mut bytes: Vec<u8> = Vec::new();
+            for &len in lens {
+                bytes.push(len as u8);
+                bytes.extend(std::iter::repeat_n(b'a', len));
+            }
+            bytes.extend([0, 0, 1, 0, 1]);
+            bytes
+        };
+        let longest = packet([0, 0], [1, 0, 0, 0], &[&name(&[63, 63, 63, 61])]);
+        assert!(matches!(parse(&longest), Parsed::Query(_)));
+        let too_long = packet([0, 0], [1, 0, 0, 0], &[&name(&[63, 63, 63, 62])]);
+        assert!(matches!(parse(&too_long), Parsed::Bad(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_packet_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            parse(&bytes);
+        }
+
+        #[test]
+        fn no_mutation_of_a_good_query_panics(at in 0usize..80, value: u8, cut in 0usize..80) {
+            let mut bytes = packet([1, 0], [1, 0, 0, 1], &[QUESTION, &opt(1232, 0, &[0, 10, 0, 2, 1, 2])]);
+            let at = at % bytes.len();
+            bytes[at] = value;
+            bytes.truncate(cut.max(1));
+            parse(&bytes);
+        }
+    }
+}

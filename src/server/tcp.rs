@@ -1,0 +1,169 @@
+//! TCP (RFC 7766): one thread per address, several queries per connection, answered in one write when they came in
+//! one read.
+
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::LocalSet,
+    time::timeout,
+};
+
+use super::{Responder, Transport, listeners::Stop};
+
+/// Connections open at once on one address. Each may hold the buffers below, so this bounds memory to some tens of
+/// megabytes; further ones wait in the kernel.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// Longest query taken. Real ones stay below 300 octets; a longer length prefix is no client of ours.
+const MAX_QUERY: usize = 4096;
+
+/// Replies collected before they are written, so that a client that sends much and reads little costs bounded memory.
+const MAX_UNSENT: usize = 128 * 1024;
+
+/// How long a connection may take to deliver its next whole query (RFC 7766 section 6.2.3 leaves the number to us;
+/// clients reuse connections for seconds, not minutes).
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How long a client may take to accept replies.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Pause after accept failed: out of descriptors, most likely, and only closing connections helps.
+const AFTER_ERROR: Duration = Duration::from_millis(50);
+
+/// How long open connections may take to finish when stopping.
+const STOP_WITHIN: Duration = Duration::from_millis(500);
+
+type Shared = Rc<RefCell<Responder>>;
+
+/// Serves until told to stop, then answers what was received.
+pub(super) fn serve(listener: std::net::TcpListener, responder: Responder, stop: &Stop) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return tracing::error!(%error, "a TCP worker cannot start"),
+    };
+    let connections = LocalSet::new();
+    let responder = Rc::new(RefCell::new(responder));
+    connections.block_on(&runtime, accept(listener, responder, stop));
+    runtime.block_on(async {
+        let _ = timeout(STOP_WITHIN, connections).await;
+    });
+}
+
+async fn accept(listener: std::net::TcpListener, responder: Shared, stop: &Stop) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a TCP worker cannot start"),
+    };
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.token.cancelled() => return,
+            accepted = accept_one(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, source, place)) => {
+                failing = false;
+                let (responder, stop) = (responder.clone(), stop.clone());
+                tokio::task::spawn_local(async move {
+                    // A connection that breaks is the client's business, and the next one's turn.
+                    let _ = serve_connection(stream, source, &responder, &stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%error, "cannot accept TCP connections; trying on");
+                }
+                failing = true;
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
+        }
+    }
+}
+
+async fn accept_one(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, source) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, source, place))
+}
+
+/// Answers queries in the order they come, until the client closes, breaks the framing or idles.
+async fn serve_connection(
+    mut stream: TcpStream,
+    source: SocketAddr,
+    responder: &Shared,
+    stop: &Stop,
+) -> io::Result<()> {
+    let mut received = Vec::with_capacity(512);
+    let (mut replies, mut reply) = (Vec::new(), Vec::new());
+    let mut idle_at = tokio::time::Instant::now() + IDLE;
+    loop {
+        let end = tokio::select! {
+            biased;
+            read = stream.read_buf(&mut received) => read? == 0,
+            () = stop.token.cancelled() => true,
+            () = tokio::time::sleep_until(idle_at) => return Ok(()),
+        };
+        let mut start = 0;
+        while let Some(query) = next_query(&received[start..])? {
+            start += 2 + query.len();
+            responder.borrow_mut().respond(query, source, Transport::Tcp, &mut reply);
+            if !reply.is_empty() {
+                // Replies are below 65,536 octets by construction.
+                replies.extend_from_slice(&(reply.len() as u16).to_be_bytes());
+                replies.extend_from_slice(&reply);
+            }
+            if replies.len() > MAX_UNSENT {
+                send(&mut stream, &mut replies).await?;
+            }
+        }
+        if start > 0 {
+            received.drain(..start);
+            idle_at = tokio::time::Instant::now() + IDLE;
+            send(&mut stream, &mut replies).await?;
+        }
+        if end {
+            return stream.shutdown().await;
+        }
+    }
+}
+
+/// The next whole query in the buffer; an error where the framing says it can never become one.
+fn next_query(received: &[u8]) -> io::Result<Option<&[u8]>> {
+    let Some((len, rest)) = received.split_first_chunk::<2>() else { return Ok(None) };
+    let len = usize::from(u16::from_be_bytes(*len));
+    if len == 0 || len > MAX_QUERY {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(rest.get(..len))
+}
+
+async fn send(stream: &mut TcpStream, replies: &mut Vec<u8>) -> io::Result<()> {
+    if !replies.is_empty() {
+        timeout(WRITE_WITHIN, stream.write_all(replies)).await??;
+        replies.clear();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_taken_whole_and_absurd_ones_end_the_connection() {
+        assert_eq!(next_query(&[0]).unwrap(), None);
+        assert_eq!(next_query(&[0, 3, 1, 2]).unwrap(), None);
+        assert_eq!(next_query(&[0, 2, 1, 2, 0, 9]).unwrap(), Some(&[1, 2][..]));
+        assert!(next_query(&[0, 0]).is_err());
+        assert!(next_query(&[0x10, 1]).is_err());
+    }
+}
