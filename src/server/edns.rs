@@ -13,22 +13,22 @@ pub struct Edns {
 
 /// The UDP payload size we announce and never exceed: it crosses every common path unfragmented (the DNS flag day
 /// 2020 value, which RFC 9715 section 3 recommends in substance).
-pub const UDP_SIZE: u16 = 1232;
+pub(super) const UDP_SIZE: u16 = 1232;
 
 /// What a UDP message may hold without EDNS (RFC 1035 section 4.2.1), and the least a size in OPT can mean
 /// (RFC 6891 section 6.2.3: "Values lower than 512 MUST be treated as equal to 512").
-pub const PLAIN_UDP_SIZE: u16 = 512;
+pub(super) const PLAIN_UDP_SIZE: u16 = 512;
 
 /// Octets of an OPT record without options.
-pub const OPT_LEN: usize = 11;
+pub(super) const OPT_LEN: usize = 11;
 
 /// Largest reply over UDP to a query with this OPT.
-pub fn udp_limit(edns: Option<&Edns>) -> usize {
+pub(super) fn udp_limit(edns: Option<&Edns>) -> usize {
     usize::from(edns.map_or(PLAIN_UDP_SIZE, |edns| edns.udp_size.clamp(PLAIN_UDP_SIZE, UDP_SIZE)))
 }
 
 /// Appends our OPT: version 0, no options, DO as asked. `extended_rcode` holds the upper eight bits of the rcode.
-pub fn append_opt(out: &mut Vec<u8>, edns: &Edns, extended_rcode: u8) {
+pub(super) fn append_opt(out: &mut Vec<u8>, edns: &Edns, extended_rcode: u8) {
     out.extend_from_slice(&[0, 0, 41]);
     out.extend_from_slice(&UDP_SIZE.to_be_bytes());
     out.extend_from_slice(&[extended_rcode, 0, u8::from(edns.dnssec_ok) << 7, 0, 0, 0]);

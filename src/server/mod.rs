@@ -18,6 +18,8 @@
 
 mod counters;
 mod edns;
+#[cfg(test)]
+mod equality;
 mod general;
 mod listeners;
 mod query;

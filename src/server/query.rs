@@ -3,15 +3,16 @@
 use super::edns::Edns;
 
 /// Octets of a DNS header.
-pub const HEADER_LEN: usize = 12;
+pub(super) const HEADER_LEN: usize = 12;
 
 /// Longest name in wire format (RFC 1035 section 2.3.4).
-pub const MAX_NAME: usize = 255;
+pub(super) const MAX_NAME: usize = 255;
 
 const TYPE_OPT: u16 = 41;
 
 /// What a packet is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack for one query; a box would allocate for each")]
 pub enum Parsed<'p> {
     /// No reply: fewer octets than a header, or a response. Answering responses lets two servers play ping-pong.
     Drop,
