@@ -1,1 +1,7 @@
-fn main() {}
+//! The `alternator-dns` program. Everything is in the library; see its front page for the map.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    alternator_dns::cli::run()
+}

@@ -1,0 +1,257 @@
+//! Assembles everything: sockets bound first, then one poller and one prober per zone, and the controller that compiles
+//! what they find. The only file that knows all the others.
+//!
+//! ```text
+//! poller ──Topology (watch)──┐
+//!                            ├──> controller ──Table (one ArcSwap)──> workers
+//! prober ──Health (watch)────┘         └──(watch)──> state file
+//! ```
+//!
+//! | state | sole writer |
+//! |---|---|
+//! | Topology | the zone's poller |
+//! | Health | the zone's prober |
+//! | Table | the controller |
+//! | state file | the controller's writer |
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    config::{Config, Problem, ZoneConfig},
+    controller::{self, Zone},
+    discovery, health,
+    http::NodeClient,
+    model::{Demand, Health, Topology},
+    server::{self, BindError, Counters, Running},
+    state::{self, Remembered},
+    table::{Table, ZoneSource, conflicts},
+    zone::file::{self, StaticZone},
+};
+
+/// How long the tasks may take to end when stopping; with the workers' own limit the process stays below two seconds.
+const STOP_WITHIN: Duration = Duration::from_millis(300);
+
+/// A server at work.
+pub struct App {
+    running: Running,
+    tasks: JoinSet<&'static str>,
+    stop: CancellationToken,
+    table: Arc<ArcSwap<Table>>,
+    counters: Counters,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Zone files or their fit with the configuration.
+    #[error("{}", lines(.0))]
+    Zones(Vec<Problem>),
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The HTTP client towards the nodes.
+    #[error("cannot set up TLS towards the nodes of {zone}: {reason}")]
+    Client {
+        /// The zone.
+        zone: String,
+        /// The library's reason.
+        reason: String,
+    },
+    /// Threads.
+    #[error("cannot start the workers: {0}")]
+    Workers(io::Error),
+}
+
+/// A part of the server ended that never should.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} ended unexpectedly")]
+pub struct Ended(String);
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Loads the zone files of a configuration and checks them against it; every problem at once.
+pub fn load_zones(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
+    let (mut zones, mut problems) = (Vec::new(), Vec::new());
+    for zone in &config.zones {
+        let loaded = zone.file.as_ref().map_or(Ok(StaticZone::default()), |path| file::load(path, &zone.apex));
+        match loaded {
+            Ok(statics) => {
+                problems.extend(conflicts(zone, &statics));
+                zones.push(statics);
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() { Ok(zones) } else { Err(problems) }
+}
+
+/// Starts a server: loads, binds every address, and only then begins to work.
+pub async fn start(config: &Config) -> Result<App, StartError> {
+    let statics = load_zones(config).map_err(StartError::Zones)?;
+    let bound = server::bind(&config.server.listen, config.server.workers)?;
+    let (table, counters) = (Arc::new(ArcSwap::from_pointee(Table::default())), Counters::default());
+    let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+
+    let mut zones = Vec::new();
+    for (zone, statics) in config.zones.iter().zip(statics) {
+        let zone = start_zone(zone, statics, bound.addresses(), config.server.state_dir.as_ref(), &mut tasks, &stop)?;
+        zones.push(zone);
+    }
+    let mut zones = controller::first_table(zones, &table);
+    if let Some(dir) = &config.server.state_dir {
+        for zone in &mut zones {
+            let writer = zone.writer(dir.clone(), stop.clone());
+            tasks.spawn(async move {
+                writer.await;
+                "the writer of a state file"
+            });
+        }
+    }
+    let (published, stopping) = (table.clone(), stop.clone());
+    tasks.spawn(async move {
+        controller::run(zones, published, stopping).await;
+        "the controller"
+    });
+    let running = bound.run(&table, &counters, fastrand::u64(..)).map_err(StartError::Workers)?;
+    Ok(App { running, tasks, stop, table, counters })
+}
+
+fn start_zone(
+    zone: &ZoneConfig,
+    statics: StaticZone,
+    listen: &[SocketAddr],
+    state_dir: Option<&PathBuf>,
+    tasks: &mut JoinSet<&'static str>,
+    stop: &CancellationToken,
+) -> Result<Zone, StartError> {
+    let name = zone.name();
+    let remembered = state_dir.and_then(|dir| remembered(dir, &name));
+    let (epoch, initial) = remembered.map_or((0, Topology::default()), |known| (known.epoch, known.topology));
+    let wake = Arc::new(Notify::new());
+    let waker = wake.clone();
+    let demand = Arc::new(Demand::new(move || waker.notify_one()));
+    let (publish_topology, topology) = watch::channel(Arc::new(initial.clone()));
+    let (publish_health, health) =
+        watch::channel(Arc::new(Health { disabled: !zone.health.enabled, ..Health::default() }));
+
+    if zone.cluster.seeds.is_empty() {
+        tracing::info!(zone = %name, "no seeds: the zone serves only its static records");
+    } else {
+        let failed = |error: &dyn std::error::Error| StartError::Client {
+            zone: name.clone(),
+            reason: error.source().unwrap_or(error).to_string(),
+        };
+        let poller = discovery::run(discovery::Options {
+            client: NodeClient::new(&zone.cluster, discovery::LIMITS).map_err(|error| failed(&error))?,
+            cluster: zone.cluster.clone(),
+            datacenters: zone.datacenters(),
+            fall: zone.health.fall,
+            initial,
+            demand: demand.clone(),
+            wake,
+            publish: publish_topology,
+            stop: stop.clone(),
+            seed: fastrand::u64(..),
+            stats: Arc::default(),
+        });
+        let span = tracing::error_span!("discovery", zone = %name);
+        tasks.spawn(async move {
+            poller.instrument(span).await;
+            "a zone's poller"
+        });
+        let prober = health::run(
+            zone.cluster.clone(),
+            zone.health.clone(),
+            topology.clone(),
+            publish_health,
+            Arc::default(),
+            stop.clone(),
+            fastrand::u64(..),
+        );
+        let span = tracing::error_span!("health", zone = %name);
+        tasks.spawn(async move {
+            if let Err(error) = prober.instrument(span).await {
+                tracing::error!(%error);
+            }
+            "a zone's prober"
+        });
+    }
+    let source = ZoneSource { config: zone.clone(), statics, listen: listen.to_vec(), demand };
+    Ok(Zone::new(Arc::new(source), epoch, topology, health))
+}
+
+fn remembered(dir: &std::path::Path, zone: &str) -> Option<Remembered> {
+    match state::load(dir, zone) {
+        Ok(Some(known)) => {
+            let nodes = known.topology.members.len();
+            tracing::info!(zone, nodes, "remembering the last topology until discovery succeeds");
+            Some(known)
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::error!(zone, %error, "starting without the state file");
+            None
+        }
+    }
+}
+
+impl App {
+    /// The addresses served, with the real ports.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.running.addresses()
+    }
+
+    /// What queries became.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The Table now served.
+    pub fn table(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// Waits until a part ends that never should.
+    pub async fn ended(&mut self) -> Ended {
+        tokio::select! {
+            worker = self.running.ended() => Ended(format!("worker {worker}")),
+            Some(task) = self.tasks.join_next() => Ended(match task {
+                Ok(name) => name.to_owned(),
+                Err(error) => error.to_string(),
+            }),
+        }
+    }
+
+    /// Stops accepting, answers what was received, ends every task. Takes two seconds at most.
+    pub async fn stop(mut self) {
+        let running = self.running;
+        // Workers are threads that have to be waited for; the runtime must stay free to end its tasks meanwhile.
+        let workers = tokio::task::spawn_blocking(move || running.stop());
+        if !workers.await.unwrap_or(false) {
+            tracing::warn!("some workers did not end in time");
+        }
+        self.stop.cancel();
+        let _ = tokio::time::timeout(STOP_WITHIN, async { while self.tasks.join_next().await.is_some() {} }).await;
+    }
+}
+
+/// Seconds since 1970; 0 on a machine whose clock stands before that.
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

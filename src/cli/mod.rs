@@ -1,0 +1,148 @@
+//! The command line: `serve`, `demo`, `check`, `config`.
+//!
+//! Exit codes: 0 fine; 1 the server could not run (an address, a part that ended); 2 wrong usage or configuration.
+
+mod check;
+mod demo;
+mod serve;
+
+use std::{future::Future, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::{self, Flags, Loaded, Problem};
+
+/// The server could not run.
+const FAILED: u8 = 1;
+
+/// Wrong usage or configuration.
+const MISCONFIGURED: u8 = 2;
+
+/// Authoritative DNS server that balances clients over the live nodes of a ScyllaDB Alternator cluster.
+#[derive(Debug, Parser)]
+#[command(name = "alternator-dns", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve DNS for one or more zones, each over an Alternator cluster
+    Serve(ServeArgs),
+    /// Try it: a simulated cluster on loopback addresses, served as alternator.local on 127.0.0.1:5300
+    Demo(DemoArgs),
+    /// Load configuration and zone files as serve does; print every problem, or the resulting names
+    Check(CheckArgs),
+    /// Print the reference configuration: every option, commented, with its default
+    Config,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Zone to serve, such as alternator.example.com
+    #[arg(long, value_name = "NAME")]
+    zone: Option<String>,
+    /// Node where discovery may start: an address or a host name; may be given several times
+    #[arg(long = "seed", value_name = "HOST")]
+    seeds: Vec<String>,
+    /// Alternator port of all nodes [default: 8000]
+    #[arg(long, value_name = "N")]
+    port: Option<u16>,
+    /// Scheme the nodes speak: http or https [default: http]
+    #[arg(long, value_name = "SCHEME")]
+    scheme: Option<String>,
+    /// Address to answer on, UDP and TCP; may be given several times [default: 127.0.0.1:5300]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Vec<String>,
+    /// Addresses per response: auto, a number, or 0 for all [default: auto]
+    #[arg(long, value_name = "N|auto")]
+    answers: Option<String>,
+    /// TTL of address records [default: 5s]
+    #[arg(long, value_name = "DUR")]
+    ttl: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Stop and restart a random node every few seconds
+    #[arg(long)]
+    chaos: bool,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Also ask every seed for /localnodes and tell what it says
+    #[arg(long)]
+    probe: bool,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArg {
+    /// Configuration file [default: ./alternator-dns.toml, then /etc/alternator-dns/alternator-dns.toml]
+    #[arg(long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+/// Runs the command the process was started with.
+pub fn run() -> ExitCode {
+    let code = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => check::run(args),
+        Command::Config => {
+            print!("{}", config::reference());
+            0
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Loads the configuration from file, environment and flags.
+fn load(flags: &Flags) -> Result<Loaded, Vec<Problem>> {
+    config::load(flags, config::environment(), &config::SEARCH)
+}
+
+/// SIGINT and SIGTERM, caught from when this is made, so that one during the start is not lost.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// Must be called within the runtime.
+    fn catch() -> std::io::Result<Self> {
+        Ok(StopSignals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Completes when either arrives.
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Runs a command to its end within a runtime, with the signals caught.
+fn run_async<F: Future<Output = u8>>(command: impl FnOnce(StopSignals) -> F) -> u8 {
+    let failed = |error: std::io::Error| {
+        eprintln!("alternator-dns: cannot start: {error}");
+        FAILED
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(error),
+    };
+    runtime.block_on(async {
+        match StopSignals::catch() {
+            Ok(signals) => command(signals).await,
+            Err(error) => failed(error),
+        }
+    })
+}

@@ -1,0 +1,227 @@
+//! Compiles what pollers and probers find, and swaps the Table: the Table's only writer.
+
+use std::{collections::BTreeSet, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use futures_util::future::select_all;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::unix_seconds,
+    model::{ClusterView, Health, Scope, Topology},
+    plan::{Family, FamilyPlan, Serving},
+    state,
+    table::{CompiledZone, Refusal, Table, ZonePlan, ZoneSource, compile_zone, next_epoch},
+};
+
+/// Least time between two compiles, so that a storm of changes costs one compile per this time and none is late by
+/// more than it.
+const COMPILE_EVERY: Duration = Duration::from_millis(50);
+
+/// Nothing is logged of the answers for this long after the start: nodes are found and admitted one after another, and
+/// the fallbacks between are nobody's incident. What is wrong after it is logged then.
+const QUIET_START: Duration = Duration::from_secs(1);
+
+/// Least time between two writes of a zone's state file.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+
+/// One zone, as the controller follows it.
+pub(crate) struct Zone {
+    source: Arc<ZoneSource>,
+    topology: watch::Receiver<Arc<Topology>>,
+    health: watch::Receiver<Arc<Health>>,
+    /// The epoch before the first compile.
+    epoch: u32,
+    compiled: Option<Arc<CompiledZone>>,
+    /// The plan whose decisions were logged last; `None` until the zone has had time to find its nodes.
+    logged: Option<ZonePlan>,
+    /// Epochs, for the writer of the state file.
+    epochs: watch::Sender<u32>,
+}
+
+impl Zone {
+    pub(crate) fn new(
+        source: Arc<ZoneSource>,
+        epoch: u32,
+        topology: watch::Receiver<Arc<Topology>>,
+        health: watch::Receiver<Arc<Health>>,
+    ) -> Self {
+        Zone { source, topology, health, epoch, compiled: None, logged: None, epochs: watch::Sender::new(epoch) }
+    }
+
+    /// Compiles the zone if its plan differs from the one served. Returns whether it did.
+    fn compile(&mut self) -> bool {
+        let view = ClusterView {
+            topology: self.topology.borrow_and_update().clone(),
+            health: self.health.borrow_and_update().clone(),
+        };
+        let plan = ZonePlan::new(&self.source, &view);
+        if self.compiled.as_ref().is_some_and(|compiled| compiled.plan == plan) {
+            return false;
+        }
+        let previous = self.compiled.take();
+        let epoch = next_epoch(previous.as_ref().map_or(self.epoch, |zone| zone.epoch), unix_seconds());
+        let compiled = compile_zone(self.source.clone(), plan, epoch, previous.as_deref(), fastrand::u64(..));
+        tracing::debug!(zone = %self.source.config.name(), epoch, "compiled");
+        self.compiled = Some(Arc::new(compiled));
+        self.epochs.send_replace(epoch);
+        true
+    }
+
+    /// Logs what changed in the decisions since they were logged last.
+    fn log(&mut self) {
+        let Some(compiled) = &self.compiled else { return };
+        if self.logged.as_ref() != Some(&compiled.plan) {
+            log_changes(&self.source.config.name(), self.logged.as_ref(), &compiled.plan);
+            self.logged = Some(compiled.plan.clone());
+        }
+    }
+
+    /// Keeps the zone's state file up to date until told to stop.
+    pub(crate) fn writer(&mut self, dir: PathBuf, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
+        let (topology, health, mut epochs) = (self.topology.clone(), self.health.clone(), self.epochs.subscribe());
+        let name = self.source.config.name();
+        epochs.mark_changed();
+        async move {
+            let (mut written, mut failing) = (None, false);
+            loop {
+                let stopping = tokio::select! {
+                    changed = epochs.changed() => changed.is_err(),
+                    () = stop.cancelled() => true,
+                };
+                let epoch = *epochs.borrow_and_update();
+                let (topology, health) = (topology.borrow().clone(), health.borrow().clone());
+                let content = state::content(&topology, &health);
+                // An empty topology is what a start begins with: never a reason to forget the last one.
+                if !content.is_empty() && written.as_ref() != Some(&(epoch, content.clone())) {
+                    let (dir, name) = (dir.clone(), name.clone());
+                    let save = move || state::save(&dir, &name, epoch, &topology, &health);
+                    let result = tokio::task::spawn_blocking(save).await;
+                    match result {
+                        Ok(Ok(())) => failing = false,
+                        Ok(Err(error)) if !failing => {
+                            tracing::error!(%error, "cannot write the state file; trying on");
+                            failing = true;
+                        }
+                        _ => {}
+                    }
+                    if !failing {
+                        written = Some((epoch, content));
+                    }
+                }
+                if stopping {
+                    return;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(WRITE_EVERY) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Compiles every zone once, so that static records and remembered nodes are served from the first query on.
+pub(crate) fn first_table(mut zones: Vec<Zone>, table: &ArcSwap<Table>) -> Vec<Zone> {
+    for zone in &mut zones {
+        zone.compile();
+    }
+    publish(&zones, table);
+    zones
+}
+
+/// Follows the zones until told to stop.
+pub(crate) async fn run(mut zones: Vec<Zone>, table: Arc<ArcSwap<Table>>, stop: CancellationToken) {
+    let log_from = Instant::now() + QUIET_START;
+    let mut logging = false;
+    loop {
+        tokio::select! {
+            () = changed(&mut zones) => {}
+            () = sleep_until(log_from), if !logging => {
+                logging = true;
+                zones.iter_mut().for_each(Zone::log);
+                continue;
+            }
+            () = stop.cancelled() => return,
+        }
+        let next = Instant::now() + COMPILE_EVERY;
+        // Compiling is work for a core, not for the runtime's own threads.
+        let compiled = tokio::task::spawn_blocking(move || {
+            let changes = zones.iter_mut().filter_map(|zone| zone.compile().then_some(())).count();
+            (zones, changes)
+        });
+        let Ok((returned, changes)) = compiled.await else { return };
+        zones = returned;
+        if changes > 0 {
+            publish(&zones, &table);
+            if logging {
+                zones.iter_mut().for_each(Zone::log);
+            }
+        }
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+fn publish(zones: &[Zone], table: &ArcSwap<Table>) {
+    table.store(Arc::new(Table::new(zones.iter().filter_map(|zone| zone.compiled.clone()))));
+}
+
+/// Waits until a poller or prober of any zone published something. A zone without seeds never changes.
+async fn changed(zones: &mut [Zone]) {
+    let mut waiting: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = vec![Box::pin(std::future::pending())];
+    for zone in zones {
+        let (topology, health) = (&mut zone.topology, &mut zone.health);
+        waiting.push(Box::pin(changed_or_never(topology)));
+        waiting.push(Box::pin(changed_or_never(health)));
+    }
+    select_all(waiting).await;
+}
+
+async fn changed_or_never<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// One line per transition: what a person at 3 a.m. needs to know of the answers.
+fn log_changes(zone: &str, before: Option<&ZonePlan>, now: &ZonePlan) {
+    let known: BTreeSet<&Refusal> = before.map(|plan| plan.names.refused.iter().collect()).unwrap_or_default();
+    for refusal in now.names.refused.iter().filter(|refusal| !known.contains(refusal)) {
+        tracing::warn!(zone, "{refusal}");
+    }
+    for scope in &now.scopes {
+        let earlier = before.and_then(|plan| plan.scopes.iter().find(|earlier| earlier.chain == scope.chain));
+        let name = scope.chain.first().map_or_else(String::new, Scope::to_string);
+        for (family, rtype) in [(Family::V4, "A"), (Family::V6, "AAAA")] {
+            let told = |plan: &FamilyPlan| match plan {
+                FamilyPlan::Absent => None,
+                FamilyPlan::Unready => Some((usize::MAX, Serving::Live)),
+                FamilyPlan::Serve { level, serving, .. } => Some((*level, *serving)),
+            };
+            let (was, is) = (earlier.and_then(|earlier| told(earlier.family(family))), told(scope.family(family)));
+            if was == is {
+                continue;
+            }
+            match is {
+                None => {}
+                Some((usize::MAX, _)) => {
+                    tracing::error!(zone, scope = name, rtype, "no node was ever known to serve: SERVFAIL")
+                }
+                Some((_, Serving::LastKnown)) => {
+                    tracing::error!(zone, scope = name, rtype, "no eligible node: answering the last known good ones")
+                }
+                Some((0, Serving::Live)) => tracing::info!(zone, scope = name, rtype, "answering live nodes"),
+                Some((level, Serving::Live)) => {
+                    tracing::warn!(zone, scope = name, rtype, fallback = %scope.chain[level], "falling back")
+                }
+            }
+        }
+    }
+}

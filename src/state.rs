@@ -1,0 +1,250 @@
+//! The state file: the last topology of each zone, for a start while the whole cluster is out of reach.
+//!
+//! One file per zone in `server.state_dir`, JSON, replaced atomically. It is a help, never a condition: a file that is
+//! damaged or not ours is reported, set aside, and the server starts without it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read, Write},
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Health, Listing, Member, Node, NodeState, Scope, Source, Topology, is_usable_address};
+
+/// Tells our files from others.
+const FORMAT: &str = "alternator-dns state";
+
+/// Version of the layout below; a file of another version is set aside.
+const VERSION: u32 = 1;
+
+/// Largest file read: ten thousand nodes with long names stay below.
+const MAX_BYTES: u64 = 8 << 20;
+
+/// What a state file says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Remembered {
+    /// The zone's last epoch, so that the SOA serial goes on from there.
+    pub epoch: u32,
+    /// Its last topology, as [`Source::Snapshot`].
+    pub topology: Topology,
+}
+
+/// Why a state file could not be used or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Reading or writing failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The content is not what we wrote. The file has been set aside.
+    #[error("{path} is no state file of ours ({reason}); it was set aside as {aside} and is not used")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// Where it is now.
+        aside: PathBuf,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateFile {
+    format: String,
+    version: u32,
+    zone: String,
+    epoch: u32,
+    nodes: Vec<NodeLine>,
+    scopes: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeLine {
+    address: IpAddr,
+    datacenter: Option<String>,
+    rack: Option<String>,
+    serves: bool,
+}
+
+/// Reads a zone's state; `None` where there is no file.
+pub fn load(dir: &Path, zone: &str) -> Result<Option<Remembered>, StateError> {
+    let path = path(dir, zone);
+    let io_error = |source| StateError::Io { path: path.clone(), source };
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(io_error)?,
+    };
+    let mut text = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(io_error)?;
+    match parse(&text, zone) {
+        Ok(remembered) => Ok(Some(remembered)),
+        Err(reason) => {
+            let aside = path.with_extension("json.damaged");
+            fs::rename(&path, &aside).map_err(io_error)?;
+            Err(StateError::Foreign { path, reason, aside })
+        }
+    }
+}
+
+fn parse(text: &[u8], zone: &str) -> Result<Remembered, String> {
+    if text.len() as u64 > MAX_BYTES {
+        return Err(format!("longer than {MAX_BYTES} bytes"));
+    }
+    let file: StateFile = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    if file.format != FORMAT || file.version != VERSION {
+        return Err(format!("format \"{}\", version {}", file.format, file.version));
+    }
+    if file.zone != zone {
+        return Err(format!("it is of zone {}", file.zone));
+    }
+    let mut topology = Topology { source: Source::Snapshot, stale: true, ..Topology::default() };
+    for line in file.nodes {
+        if !is_usable_address(line.address) {
+            return Err(format!("{} is no node's address", line.address));
+        }
+        let node = Node {
+            address: line.address,
+            datacenter: line.datacenter.map(Into::into),
+            rack: line.rack.map(Into::into),
+        };
+        let member = Member { node, listing: Listing::Listed, served_before: line.serves };
+        topology.members.insert(line.address, member);
+    }
+    for scope in file.scopes {
+        topology.seen.insert(scope.parse::<Scope>().map_err(|error| error.to_string())?);
+    }
+    Ok(Remembered { epoch: file.epoch, topology })
+}
+
+/// Writes a zone's state: a new file beside the old one, synced, then renamed over it.
+pub fn save(dir: &Path, zone: &str, epoch: u32, topology: &Topology, health: &Health) -> Result<(), StateError> {
+    let nodes = topology
+        .members
+        .values()
+        .map(|member| NodeLine {
+            address: member.node.address,
+            datacenter: member.node.datacenter.as_deref().map(str::to_owned),
+            rack: member.node.rack.as_deref().map(str::to_owned),
+            serves: serves(member, health, topology),
+        })
+        .collect();
+    let scopes = topology.seen.iter().map(Scope::to_string).collect();
+    let file = StateFile { format: FORMAT.to_owned(), version: VERSION, zone: zone.to_owned(), epoch, nodes, scopes };
+    let path = path(dir, zone);
+    let write = || -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let temporary = path.with_extension("json.new");
+        let mut new = File::create(&temporary)?;
+        new.write_all(&serde_json::to_vec_pretty(&file)?)?;
+        new.sync_all()?;
+        fs::rename(&temporary, &path)
+    };
+    write().map_err(|source| StateError::Io { path: path.clone(), source })
+}
+
+/// Whether the next start should count the node as one that served. When nothing serves any more, the nodes that did
+/// before the incident are still the best known.
+fn serves(member: &Member, health: &Health, topology: &Topology) -> bool {
+    let state = |address: IpAddr| health.of(address).state;
+    let any_up = topology.members.keys().any(|address| state(*address) == NodeState::Up);
+    if health.disabled || state(member.node.address) == NodeState::Up {
+        return true;
+    }
+    !any_up && (member.served_before || health.of(member.node.address).served_until.is_some())
+}
+
+/// A zone's file. Zone names are DNS names, which may hold any octet once unescaped; in a file name only the harmless
+/// ones stay.
+fn path(dir: &Path, zone: &str) -> PathBuf {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let name: String = zone.chars().map(|c| if harmless(c) { c } else { '%' }).collect();
+    dir.join(format!("{}.json", name.trim_start_matches('.')))
+}
+
+/// What decides whether a state is worth writing again: everything in the file but the epoch.
+pub fn content(topology: &Topology, health: &Health) -> BTreeMap<IpAddr, (Node, bool)> {
+    topology
+        .members
+        .values()
+        .map(|member| (member.node.address, (member.node.clone(), serves(member, health, topology))))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NodeHealth;
+
+    fn topology() -> Topology {
+        let mut topology = Topology { source: Source::Discovery, ..Topology::default() };
+        for address in ["10.0.0.1", "fd00::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            let node = Node { address, datacenter: Some("dc1".into()), rack: Some("r 1".into()) };
+            topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+        }
+        topology.seen.insert("dc1/r 1".parse().unwrap());
+        topology
+    }
+
+    fn up() -> NodeHealth {
+        NodeHealth { state: NodeState::Up, ..NodeHealth::default() }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut health = Health::default();
+        health.nodes.insert("fd00::1".parse().unwrap(), up());
+        assert_eq!(load(dir.path(), "z.example").unwrap(), None);
+        save(dir.path(), "z.example", 7, &topology(), &health).unwrap();
+        let read = load(dir.path(), "z.example").unwrap().unwrap();
+        assert_eq!((read.epoch, read.topology.source), (7, Source::Snapshot));
+        assert_eq!(read.topology.seen, topology().seen);
+        let served: Vec<(String, bool)> = read
+            .topology
+            .members
+            .values()
+            .map(|member| (member.node.address.to_string(), member.served_before))
+            .collect();
+        assert_eq!(served, [("10.0.0.1".to_owned(), false), ("fd00::1".to_owned(), true)]);
+    }
+
+    #[test]
+    fn foreign_files_are_set_aside_and_never_fatal() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = {
+            save(dir.path(), "z", 7, &topology(), &Health::default()).unwrap();
+            fs::read_to_string(dir.path().join("z.json")).unwrap()
+        };
+        for bad in [
+            "",
+            "{",
+            "[]",
+            "null",
+            &good.replace("state\"", "else\""),
+            &good.replace("10.0.0.1", "0.0.0.0"),
+            &good[..40],
+        ] {
+            fs::write(dir.path().join("z.json"), bad).unwrap();
+            let error = load(dir.path(), "z").unwrap_err();
+            assert!(matches!(error, StateError::Foreign { .. }), "{error}");
+            assert_eq!(fs::read_to_string(dir.path().join("z.json.damaged")).unwrap(), bad);
+            assert_eq!(load(dir.path(), "z").unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn no_zone_name_leaves_the_folder() {
+        assert_eq!(path(Path::new("/s"), "../../etc/passwd"), Path::new("/s/%..%etc%passwd.json"));
+    }
+}
