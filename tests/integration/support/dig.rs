@@ -1,0 +1,204 @@
+//! A small resolver's half: one question, one reply, decoded.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use hickory_proto::{
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    rr::{DNSClass, Name, RData, Record, RecordType},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+    time::timeout,
+};
+
+/// How long one reply may take.
+const REPLY_WITHIN: Duration = Duration::from_secs(5);
+
+/// One question, to be sent.
+#[derive(Clone, Debug)]
+pub struct Dig {
+    server: SocketAddr,
+    message: Message,
+    tcp: bool,
+    from: IpAddr,
+}
+
+/// One reply.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub message: Message,
+    /// As received.
+    pub bytes: Vec<u8>,
+}
+
+impl Dig {
+    /// A question for a fully qualified or relative name, class IN, over UDP, without EDNS.
+    pub fn new(server: SocketAddr, name: &str, rtype: RecordType) -> Self {
+        let mut message = Message::new(fastrand::u16(..), MessageType::Query, OpCode::Query);
+        let mut name = Name::from_ascii(name).unwrap();
+        name.set_fqdn(true);
+        message.add_query(Query::query(name, rtype));
+        let from = if server.is_ipv4() { [127, 0, 0, 1].into() } else { IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]) };
+        Dig { server, message, tcp: false, from }
+    }
+
+    pub fn tcp(mut self) -> Self {
+        self.tcp = true;
+        self
+    }
+
+    /// Asks from another loopback address: askers outside the nodes' /24 get several addresses.
+    pub fn from(mut self, address: &str) -> Self {
+        self.from = address.parse().unwrap();
+        self
+    }
+
+    pub fn class(mut self, class: DNSClass) -> Self {
+        self.message.queries[0].set_query_class(class);
+        self
+    }
+
+    pub fn edns(mut self, size: u16) -> Self {
+        let mut edns = Edns::new();
+        edns.set_max_payload(size);
+        self.message.set_edns(edns);
+        self
+    }
+
+    /// The query, changed at will.
+    pub fn with(mut self, change: impl FnOnce(&mut Message)) -> Self {
+        change(&mut self.message);
+        self
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.message.to_vec().unwrap()
+    }
+
+    /// Sends and waits; panics where there is no reply.
+    pub async fn ask(&self) -> Reply {
+        self.try_ask().await.expect("a reply")
+    }
+
+    /// Sends and waits; `None` where there is no reply in time.
+    pub async fn try_ask(&self) -> Option<Reply> {
+        let reply = self.send(&self.bytes(), REPLY_WITHIN).await?;
+        assert_eq!(reply.message.metadata.id, self.message.metadata.id, "the id is echoed");
+        assert_eq!(reply.message.metadata.message_type, MessageType::Response);
+        Some(reply)
+    }
+
+    /// Sends these bytes instead of the question's.
+    pub async fn send(&self, bytes: &[u8], wait: Duration) -> Option<Reply> {
+        let bytes = if self.tcp {
+            let socket =
+                if self.from.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() };
+            let socket = socket.unwrap();
+            socket.bind((self.from, 0).into()).unwrap();
+            let mut stream = socket.connect(self.server).await.unwrap();
+            stream.write_all(&framed(bytes)).await.unwrap();
+            timeout(wait, read_frame(&mut stream)).await.ok()??
+        } else {
+            let socket = UdpSocket::bind((self.from, 0)).await.unwrap();
+            socket.connect(self.server).await.unwrap();
+            socket.send(bytes).await.unwrap();
+            let mut buffer = vec![0; 65_535];
+            let len = timeout(wait, socket.recv(&mut buffer)).await.ok()?.ok()?;
+            buffer.truncate(len);
+            buffer
+        };
+        Some(Reply { message: Message::from_vec(&bytes).expect("a reply that decodes"), bytes })
+    }
+}
+
+/// A message behind its length, as TCP carries it.
+pub fn framed(bytes: &[u8]) -> Vec<u8> {
+    let mut frame = (bytes.len() as u16).to_be_bytes().to_vec();
+    frame.extend_from_slice(bytes);
+    frame
+}
+
+/// The next message of a TCP connection; `None` when it is closed.
+pub async fn read_frame(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let len = stream.read_u16().await.ok()?;
+    let mut bytes = vec![0; usize::from(len)];
+    stream.read_exact(&mut bytes).await.ok()?;
+    Some(bytes)
+}
+
+impl Reply {
+    pub fn rcode(&self) -> ResponseCode {
+        self.message.metadata.response_code
+    }
+
+    pub fn is_authoritative(&self) -> bool {
+        self.message.metadata.authoritative
+    }
+
+    pub fn is_truncated(&self) -> bool {
+        self.message.metadata.truncation
+    }
+
+    pub fn answers(&self) -> &[Record] {
+        &self.message.answers
+    }
+
+    /// The addresses answered, in order.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.message
+            .answers
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::A(a) => Some(IpAddr::V4(a.0)),
+                RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The addresses answered, as a set of texts.
+    pub fn set(&self) -> BTreeSet<String> {
+        self.addresses().iter().map(ToString::to_string).collect()
+    }
+
+    /// The first address.
+    pub fn first(&self) -> IpAddr {
+        self.addresses()[0]
+    }
+
+    /// The texts of TXT records, one line each.
+    pub fn texts(&self) -> Vec<String> {
+        self.message
+            .answers
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::TXT(txt) => {
+                    Some(txt.txt_data.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect())
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn ttl(&self) -> u32 {
+        self.message.answers[0].ttl
+    }
+
+    /// NODATA: no error, no answer, the SOA in the authority section.
+    pub fn is_nodata(&self) -> bool {
+        self.rcode() == ResponseCode::NoError && self.answers().is_empty() && self.has_soa() && self.is_authoritative()
+    }
+
+    pub fn is_nxdomain(&self) -> bool {
+        self.rcode() == ResponseCode::NXDomain && self.answers().is_empty() && self.has_soa() && self.is_authoritative()
+    }
+
+    pub fn has_soa(&self) -> bool {
+        self.message.authorities.len() == 1 && self.message.authorities[0].record_type() == RecordType::SOA
+    }
+}

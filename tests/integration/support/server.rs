@@ -1,0 +1,116 @@
+//! A server in this process, over a simulated cluster.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use alternator_dns::{
+    app::{self, App},
+    config::{Answers, Config, Seed, ServerConfig, ZoneConfig},
+    server::Outcome,
+    sim::{Cluster, ClusterSpec, NodeSpec},
+};
+use hickory_proto::rr::{Name, RecordType};
+
+use super::{Dig, Reply, eventually};
+
+/// The zone of every test that needs only one.
+pub const ZONE: &str = "alternator.local";
+
+/// A server at work. `alternator.local` unless the configuration says otherwise; ends when dropped.
+pub struct TestServer {
+    pub app: App,
+    pub address: SocketAddr,
+}
+
+/// A cluster of nodes written as `"dc1/rack1 127.0.9.1"`; a crash is noticed by the other nodes after half a second.
+pub async fn cluster(nodes: &[&str]) -> Cluster {
+    let node = |text: &&str| {
+        let (place, address) = text.split_once(' ').unwrap();
+        let (dc, rack) = place.split_once('/').unwrap();
+        NodeSpec::new(address.parse::<std::net::IpAddr>().unwrap(), dc, rack)
+    };
+    let spec = ClusterSpec::new(nodes.iter().map(node).collect()).failure_detector(Some(Duration::from_millis(500)));
+    Cluster::start(spec).await.unwrap()
+}
+
+/// Short intervals, for tests that are about states and not about times.
+pub fn fast(zone: &mut ZoneConfig) {
+    zone.health.interval = Duration::from_millis(100);
+    zone.health.timeout = Duration::from_millis(80);
+    zone.cluster.active_interval = Duration::from_millis(100);
+    zone.cluster.idle_interval = Duration::from_millis(100);
+}
+
+impl TestServer {
+    /// `alternator.local` over the cluster: its first node is the seed, its datacenters and racks are configured, all
+    /// addresses are answered, and times are [`fast`]; then `change`.
+    pub async fn over(cluster: &Cluster, change: impl FnOnce(&mut ZoneConfig)) -> Self {
+        Self::start(Self::config(&Self::zone(cluster, change))).await
+    }
+
+    /// The zone of [`TestServer::over`].
+    pub fn zone(cluster: &Cluster, change: impl FnOnce(&mut ZoneConfig)) -> ZoneConfig {
+        let mut zone = ZoneConfig::new(Name::from_ascii(format!("{ZONE}.")).unwrap());
+        let nodes = cluster.nodes();
+        zone.cluster.seeds = vec![Seed::Address(nodes[0].address)];
+        zone.cluster.port = cluster.port();
+        for node in &nodes {
+            let racks = zone.cluster.datacenters.entry(node.datacenter.as_str().into()).or_default();
+            if !racks.iter().any(|rack| **rack == *node.rack) {
+                racks.push(node.rack.as_str().into());
+            }
+        }
+        zone.answers = Answers::All;
+        fast(&mut zone);
+        change(&mut zone);
+        zone
+    }
+
+    /// One zone on a free port, one UDP worker, no state file.
+    pub fn config(zone: &ZoneConfig) -> Config {
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        Config { server: ServerConfig { listen, workers: 1, state_dir: None }, zones: vec![zone.clone()] }
+    }
+
+    pub async fn start(config: Config) -> Self {
+        let app = app::start(&config).await.unwrap();
+        let address = app.addresses()[0];
+        TestServer { app, address }
+    }
+
+    /// A question for a name below the zone (`""` is the apex).
+    pub fn dig(&self, name: &str, rtype: RecordType) -> Dig {
+        let name = if name.is_empty() { ZONE.to_owned() } else { format!("{name}.{ZONE}") };
+        Dig::new(self.address, &name, rtype)
+    }
+
+    /// Asks over UDP.
+    pub async fn ask(&self, name: &str, rtype: RecordType) -> Reply {
+        self.dig(name, rtype).ask().await
+    }
+
+    /// The A answers of a name, as a set of texts.
+    pub async fn set(&self, name: &str) -> BTreeSet<String> {
+        self.ask(name, RecordType::A).await.set()
+    }
+
+    /// Waits until a name is answered with exactly these addresses (of any family).
+    pub async fn answers(&self, name: &str, addresses: &[&str]) {
+        let wanted: BTreeSet<String> = addresses.iter().map(|address| (*address).to_owned()).collect();
+        let ask = async || {
+            let mut set = self.ask(name, RecordType::A).await.set();
+            set.extend(self.ask(name, RecordType::AAAA).await.set());
+            set
+        };
+        eventually(ask, |set| *set == wanted).await;
+    }
+
+    /// The lines of a name's explanation.
+    pub async fn explain(&self, name: &str) -> Vec<String> {
+        let name = if name.is_empty() { "_explain".to_owned() } else { format!("_explain.{name}") };
+        self.dig(&name, RecordType::TXT).tcp().ask().await.texts()
+    }
+
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.app.counters().get(outcome)
+    }
+}
