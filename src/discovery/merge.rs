@@ -3,7 +3,9 @@
 //! Votes are counted per home, so that what happens in one datacenter never changes another. A node is listed by a
 //! round when at least half of its home's votes list it; it joins at once and leaves after `fall` rounds in a row.
 //! One view alone may add nodes, because a cluster of one observer must be learnt from somebody, but takes none
-//! away: a node cut off from its peers answers with itself only, and looks healthy.
+//! away: a node cut off from its peers answers with itself only, and looks healthy. Observers of other datacenters
+//! help where a datacenter has few of its own, but cannot take away a node that answers us and that its own
+//! datacenter lists: when the link between two datacenters breaks, both go on serving.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,10 +84,10 @@ pub(super) fn next(previous: &Membership, round: &Round, fall: u32) -> (Membersh
     next.flat = round.flat.unwrap_or(previous.flat);
     let mut changes = Vec::new();
     let named = named_votes(&next, round);
-    count(&mut next, &named, fall, &mut changes);
+    count(&mut next, round, &named, fall, &mut changes);
     groups::absorb(previous, &mut next);
     let nameless = groups::votes(&mut next, round);
-    count(&mut next, &nameless, fall, &mut changes);
+    count(&mut next, round, &nameless, fall, &mut changes);
     age_unplaced(&mut next, &mut changes);
     place_in_racks(&mut next, round);
     let homes = next.homes();
@@ -112,7 +114,7 @@ fn named_votes<'a>(membership: &Membership, round: &'a Round) -> BTreeMap<Home, 
 }
 
 /// Lets the members of each home join and leave by its votes.
-fn count(next: &mut Membership, votes: &BTreeMap<Home, Votes>, fall: u32, changes: &mut Vec<Change>) {
+fn count(next: &mut Membership, round: &Round, votes: &BTreeMap<Home, Votes>, fall: u32, changes: &mut Vec<Change>) {
     let tallies: BTreeMap<&Home, BTreeMap<IpAddr, usize>> =
         votes.iter().map(|(home, votes)| (home, tally(votes))).collect();
     let claims = claims(&tallies, votes);
@@ -129,8 +131,10 @@ fn count(next: &mut Membership, votes: &BTreeMap<Home, Votes>, fall: u32, change
                 note(address, true);
             }
         }
+        let own = own_answers(next, round, home);
         let believed_alone = lone_view_holds(next, home, &votes[home]);
         let unlisted: Vec<IpAddr> = next.listed_in(home).filter(|&address| listed_by(address) * 2 < total).collect();
+        let unlisted = unlisted.into_iter().filter(|&address| !kept_by_its_own(&own, address));
         for address in unlisted {
             let Some(entry) = next.entries.get_mut(&address) else { continue };
             if total >= QUORUM {
@@ -142,6 +146,25 @@ fn count(next: &mut Membership, votes: &BTreeMap<Home, Votes>, fall: u32, change
             }
         }
     }
+}
+
+/// The answers about a named datacenter that its own listed members gave.
+fn own_answers<'a>(membership: &Membership, round: &'a Round, home: &Home) -> Vec<(IpAddr, &'a BTreeSet<IpAddr>)> {
+    let members: BTreeSet<IpAddr> = membership.listed_in(home).collect();
+    let about_home =
+        |question: &Question| matches!((question, home), (Question::Datacenter(dc), Home::Named(own)) if dc == own);
+    round
+        .believed()
+        .filter(|(question, observer, _)| about_home(question) && members.contains(observer))
+        .map(|(_, observer, listed)| (observer, listed))
+        .collect()
+}
+
+/// Whether a node answered us, lists itself, and is listed by at least half of its own datacenter's answers.
+fn kept_by_its_own(own: &[(IpAddr, &BTreeSet<IpAddr>)], address: IpAddr) -> bool {
+    let lists = own.iter().filter(|(_, listed)| listed.contains(&address)).count();
+    let speaks = own.iter().any(|(observer, listed)| *observer == address && listed.contains(&address));
+    speaks && lists * 2 >= own.len()
 }
 
 /// How many votes list each node.

@@ -118,6 +118,19 @@ fn a_partitioned_node_of_two_takes_neither_away() {
 }
 
 #[test]
+fn a_broken_link_between_datacenters_takes_nobody_away() {
+    let linked = round(&[(1, dc("d"), &[1]), (8, dc("d"), &[1]), (9, dc("d"), &[1]), (9, dc("e"), &[8, 9])]);
+    let start = after(&Membership::default(), &linked, 1);
+    assert_eq!(listed_in(&start, &named("d")), ips(&[1]));
+    // The only node of d answers us; e no longer sees it.
+    let broken = round(&[(1, dc("d"), &[1]), (8, dc("d"), &[]), (9, dc("d"), &[]), (9, dc("e"), &[8, 9])]);
+    assert_eq!(listed_in(&after(&start, &broken, 99), &named("d")), ips(&[1]));
+    // It stops answering us too: then the word of e counts.
+    let dead = round(&[(8, dc("d"), &[]), (9, dc("d"), &[]), (9, dc("e"), &[8, 9])]);
+    assert_eq!(listed_in(&after(&start, &dead, FALL), &named("d")), ips(&[]));
+}
+
+#[test]
 fn one_view_adds_but_takes_nobody_away_until_it_was_the_only_one_for_long() {
     for (three, question) in [(datacenter(3), dc("d")), (nameless(3), Question::Plain)] {
         let alone = round(&[(1, question.clone(), &[1, 4])]);
