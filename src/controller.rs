@@ -225,3 +225,92 @@ fn log_changes(zone: &str, before: Option<&ZonePlan>, now: &ZonePlan) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use hickory_proto::rr::Name;
+
+    use super::*;
+    use crate::{
+        config::{Seed, ZoneConfig},
+        model::{Listing, Member, Node, Source},
+        zone::file::StaticZone,
+    };
+
+    /// A topology of this many nodes.
+    fn topology(nodes: u8) -> Arc<Topology> {
+        let mut topology = Topology { source: Source::Discovery, ..Topology::default() };
+        for last in 0..nodes {
+            let address: IpAddr = [10, 0, 0, last + 1].into();
+            let node = Node { address, datacenter: None, rack: None };
+            topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+        }
+        Arc::new(topology)
+    }
+
+    /// A zone whose nodes are not probed: listing decides.
+    fn zone() -> (watch::Sender<Arc<Topology>>, Zone) {
+        let mut config = ZoneConfig::new(Name::from_ascii("alternator.local.").unwrap());
+        config.cluster.seeds = vec![Seed::Address([10, 0, 0, 1].into())];
+        let source = ZoneSource { config, statics: StaticZone::default(), listen: Vec::new(), demand: Arc::default() };
+        let (publish, topology) = watch::channel(topology(1));
+        let health = watch::Sender::new(Arc::new(Health { disabled: true, ..Health::default() }));
+        (publish, Zone::new(Arc::new(source), 0, topology, health.subscribe()))
+    }
+
+    /// A controller at work over [`zone`].
+    fn controlled() -> (watch::Sender<Arc<Topology>>, Arc<ArcSwap<Table>>, CancellationToken) {
+        let (publish, zone) = zone();
+        let (table, stop) = (Arc::new(ArcSwap::from_pointee(Table::default())), CancellationToken::new());
+        let zones = first_table(vec![zone], &table);
+        tokio::spawn(run(zones, table.clone(), stop.clone()));
+        (publish, table, stop)
+    }
+
+    /// The zone's epoch and number of nodes.
+    fn served(table: &ArcSwap<Table>) -> (u32, usize) {
+        let table = table.load();
+        let zone = table.zones().next().unwrap();
+        (zone.epoch, zone.plan.nodes.len())
+    }
+
+    async fn until_served(table: &ArcSwap<Table>, nodes: usize) {
+        let wait = async {
+            while served(table).1 != nodes {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
+    }
+
+    #[test]
+    fn what_changes_nothing_is_not_compiled() {
+        let (publish, mut zone) = zone();
+        assert!(zone.compile());
+        publish.send_replace(topology(1));
+        assert!(!zone.compile(), "the same topology again");
+        publish.send_replace(topology(2));
+        let before = zone.compiled.as_ref().map(|compiled| compiled.epoch);
+        assert!(zone.compile());
+        assert!(zone.compiled.as_ref().map(|compiled| compiled.epoch) > before, "the serial grows");
+    }
+
+    #[tokio::test]
+    async fn a_storm_of_changes_costs_one_compile_per_interval() {
+        let (publish, table, stop) = controlled();
+        let (before, _) = served(&table);
+        let start = Instant::now();
+        for round in 0..200u32 {
+            publish.send_replace(topology(2 + (round % 3) as u8));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        publish.send_replace(topology(9));
+        until_served(&table, 9).await;
+        let compiles = served(&table).0 - before;
+        let most = start.elapsed().as_millis() / COMPILE_EVERY.as_millis() + 2;
+        assert!(u128::from(compiles) <= most, "{compiles} compiles, {most} allowed");
+        stop.cancel();
+    }
+}
