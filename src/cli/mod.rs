@@ -139,10 +139,13 @@ fn run_async<F: Future<Output = u8>>(command: impl FnOnce(StopSignals) -> F) -> 
         Ok(runtime) => runtime,
         Err(error) => return failed(error),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         match StopSignals::catch() {
             Ok(signals) => command(signals).await,
             Err(error) => failed(error),
         }
-    })
+    });
+    // Looking up a seed's name blocks a thread for as long as the system's resolver likes; the end need not wait.
+    runtime.shutdown_background();
+    code
 }

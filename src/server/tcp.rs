@@ -91,7 +91,8 @@ async fn accept_one(
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, source) = listener.accept().await?;
-    stream.set_nodelay(true)?;
+    // Fails only for a connection that is broken already, which the first read finds out.
+    let _ = stream.set_nodelay(true);
     Ok((stream, source, place))
 }
 
