@@ -295,4 +295,19 @@ mod tests {
         Arc::make_mut(&mut flat.topology).flat = true;
         assert_eq!(told(&plan(&["dc7/r7"], &flat).v4), "0: 10.0.0.1 10.0.0.2");
     }
+
+    #[test]
+    fn the_last_known_good_set_is_the_one_that_served_last_anywhere_in_the_chain() {
+        let lost = |rest: u64| {
+            view(&[
+                ("10.0.0.1", "dc1/r1", gone(0)),
+                ("10.0.0.2", "dc1/r2", gone(rest)),
+                ("10.0.0.3", "dc1/r2", gone(rest + 2)),
+            ])
+        };
+        // The rack had been down for an hour, and its name answered with the rest of the datacenter.
+        assert_eq!(told(&plan(&["dc1/r1", "dc1"], &lost(3600)).v4), "~1: 10.0.0.2 10.0.0.3");
+        // One incident took both.
+        assert_eq!(told(&plan(&["dc1/r1", "dc1"], &lost(1)).v4), "~0: 10.0.0.1");
+    }
 }
