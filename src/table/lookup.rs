@@ -112,3 +112,53 @@ fn suffixes(name: &[u8]) -> impl Iterator<Item = &[u8]> {
         (!here.is_empty()).then_some(here)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{ZonePlan, ZoneSource, compile_zone, wire_name},
+        *,
+    };
+    use crate::{
+        config::ZoneConfig,
+        model::ClusterView,
+        zone::file::{self, StaticZone},
+    };
+
+    fn zone(apex: &str, statics: StaticZone) -> Arc<CompiledZone> {
+        let config = ZoneConfig::new(Name::from_ascii(apex).unwrap());
+        let source = Arc::new(ZoneSource { config, statics, listen: Vec::new(), demand: Arc::default() });
+        let plan = ZonePlan::new(&source, &ClusterView::default());
+        Arc::new(compile_zone(source, plan, 1, None, 1))
+    }
+
+    /// The apex of the zone that answers, and whether the name exists there; `None` outside all zones.
+    fn told(table: &Table, name: &str) -> Option<(String, bool)> {
+        let apex = |placed: &ZoneInTable| placed.zone.source.config.name();
+        match table.find(&wire_name(&Name::from_ascii(name).unwrap())) {
+            Found::Outside => None,
+            Found::Missing(placed) => Some((apex(placed), false)),
+            Found::Name(placed, _) => Some((apex(placed), true)),
+        }
+    }
+
+    #[test]
+    fn names_between_a_zone_and_a_zone_below_it_exist() {
+        let apex = Name::from_ascii("outer.test.").unwrap();
+        let wild = file::parse("*.outer.test. 60 IN TXT wild\n", "f".as_ref(), &apex).unwrap();
+        let table = Table::new([zone("outer.test.", wild), zone("in.b.a.outer.test.", StaticZone::default())]);
+        let outer = |exists| Some(("outer.test".to_owned(), exists));
+        for between in ["a.outer.test.", "b.a.outer.test."] {
+            assert_eq!(told(&table, between), outer(true), "{between}");
+            let Found::Name(_, entry) = table.find(&wire_name(&Name::from_ascii(between).unwrap())) else { panic!() };
+            assert!(entry.answers.is_empty(), "{between} has no data");
+        }
+        // Nothing below them but the inner zone, not even the wildcard's (RFC 4592 section 3.3.1).
+        assert_eq!(told(&table, "x.b.a.outer.test."), outer(false));
+        assert_eq!(told(&table, "x.outer.test."), outer(true), "the wildcard");
+        assert_eq!(told(&table, "in.b.a.outer.test."), Some(("in.b.a.outer.test".to_owned(), true)));
+        assert_eq!(told(&table, "x.in.b.a.outer.test."), Some(("in.b.a.outer.test".to_owned(), false)));
+        // Above the outermost zone nothing is ours.
+        assert_eq!(told(&table, "test."), None);
+    }
+}
