@@ -340,3 +340,94 @@ fn address_data(address: IpAddr) -> RData {
         IpAddr::V6(v6) => RData::AAAA(AAAA::from(Ipv6Addr::from(v6.octets()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use hickory_proto::op::Message;
+
+    use super::{super::names::tests::zone, *};
+    use crate::{
+        config::ZoneConfig,
+        model::{ClusterView, Failure, Health, Listing, Member, Node, NodeHealth, NodeState, Topology},
+        zone::file::{self, StaticZone},
+    };
+
+    fn up() -> NodeHealth {
+        NodeHealth { state: NodeState::Up, ..NodeHealth::default() }
+    }
+
+    fn died() -> NodeHealth {
+        NodeHealth {
+            state: NodeState::Down,
+            failure: Some(Failure::Refused),
+            served_until: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1000)),
+            ..NodeHealth::default()
+        }
+    }
+
+    /// A zone over these nodes: address, place, health.
+    fn compiled(config: ZoneConfig, statics: StaticZone, nodes: &[(&str, &str, NodeHealth)]) -> CompiledZone {
+        let (mut topology, mut health) = (Topology::default(), Health::default());
+        for (address, place, node_health) in nodes {
+            let address: IpAddr = address.parse().unwrap();
+            let (dc, rack) = place.split_once('/').unwrap();
+            let node = Node { address, datacenter: Some(dc.into()), rack: Some(rack.into()) };
+            topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+            health.nodes.insert(address, node_health.clone());
+        }
+        let listen = vec!["192.0.2.53:53".parse().unwrap()];
+        let source = Arc::new(ZoneSource { config, statics, listen, demand: Arc::default() });
+        let view = ClusterView { topology: Arc::new(topology), health: Arc::new(health) };
+        let plan = ZonePlan::new(&source, &view);
+        compile_zone(source, plan, 7, None, 1)
+    }
+
+    fn answers(zone: &CompiledZone, name: &str) -> Vec<(u16, Answer)> {
+        zone.names[wire_name(&Name::from_ascii(name).unwrap()).as_slice()].answers.clone()
+    }
+
+    fn answer(zone: &CompiledZone, name: &str, rtype: RecordType) -> Answer {
+        let of_type = answers(zone, name).into_iter().filter(|(known, _)| *known == u16::from(rtype));
+        let [(_, answer)] = &of_type.collect::<Vec<_>>()[..] else { panic!("one answer for {name} {rtype}") };
+        answer.clone()
+    }
+
+    /// A fixed answer, decoded.
+    fn fixed(zone: &CompiledZone, name: &str, rtype: RecordType) -> Message {
+        let Answer::Fixed(body) = answer(zone, name, rtype) else { panic!("{name} {rtype} is not fixed") };
+        let question = wire_name(&Name::from_ascii(name).unwrap());
+        let mut message = vec![0, 0, 0x84, 0, 0, 1];
+        body.counts().iter().for_each(|count| message.extend(count.to_be_bytes()));
+        message.extend(&question);
+        message.extend(u16::from(rtype).to_be_bytes());
+        message.extend([0, 1]);
+        let apex_offset = 12 + question.len() - zone.apex_wire.len();
+        body.append_to(&mut message, apex_offset as u16, usize::from(u16::MAX)).unwrap();
+        Message::from_vec(&message).unwrap()
+    }
+
+    fn ttl(zone: &CompiledZone, name: &str, rtype: RecordType) -> u32 {
+        let Answer::Dealt(index) = answer(zone, name, rtype) else { panic!("{name} {rtype} is not dealt") };
+        let row = zone.dealt[index].deck.row(0, crate::table::Shape::Single).0;
+        u32::from_be_bytes(row[6..10].try_into().unwrap())
+    }
+
+    #[test]
+    fn a_dead_family_spoils_neither_the_services_nor_the_ttl_of_the_other() {
+        let nodes = [("10.0.0.1", "dc1/r1", up()), ("fd00::1", "dc1/r1", died())];
+        let half = compiled(zone(&[("dc1", &["r1"])], &[]), StaticZone::default(), &nodes);
+        let services = fixed(&half, "_alternator._tcp.dc1.alternator.local.", RecordType::SRV);
+        let targets: Vec<String> = services.answers.iter().map(|record| record.data.to_string()).collect();
+        assert_eq!(targets, ["0 1 8000 n-10-0-0-1.alternator.local."]);
+        assert_eq!(services.answers[0].ttl, 5);
+        assert_eq!(ttl(&half, "dc1.alternator.local.", RecordType::A), 5);
+        assert_eq!(ttl(&half, "dc1.alternator.local.", RecordType::AAAA), 1);
+        // With nothing left, both last known good nodes are services.
+        let nodes = [("10.0.0.1", "dc1/r1", died()), ("fd00::1", "dc1/r1", died())];
+        let dead = compiled(zone(&[("dc1", &["r1"])], &[]), StaticZone::default(), &nodes);
+        let services = fixed(&dead, "_alternator._tcp.dc1.alternator.local.", RecordType::SRV);
+        assert_eq!(services.answers.iter().map(|record| record.ttl).collect::<Vec<_>>(), [1, 1]);
+    }
+}
