@@ -430,4 +430,20 @@ mod tests {
         let services = fixed(&dead, "_alternator._tcp.dc1.alternator.local.", RecordType::SRV);
         assert_eq!(services.answers.iter().map(|record| record.ttl).collect::<Vec<_>>(), [1, 1]);
     }
+
+    #[test]
+    fn glue_of_a_default_name_server_is_what_its_name_answers() {
+        let apex = Name::from_ascii("alternator.local.").unwrap();
+        let statics = file::parse("ns1.alternator.local. 60 IN A 203.0.113.5\n", "f".as_ref(), &apex).unwrap();
+        for (statics, address, ttl) in [(statics, "203.0.113.5", 60), (StaticZone::default(), "192.0.2.53", NS_TTL)] {
+            let compiled = compiled(zone(&[], &[]), statics, &[]);
+            let glue = fixed(&compiled, "alternator.local.", RecordType::NS).additionals;
+            assert_eq!(glue.iter().map(|record| (record.data.to_string(), record.ttl)).collect::<Vec<_>>(), [(
+                address.to_owned(),
+                ttl
+            )]);
+            let answer = fixed(&compiled, "ns1.alternator.local.", RecordType::A);
+            assert_eq!(answer.answers[0].data, glue[0].data);
+        }
+    }
 }
