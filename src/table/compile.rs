@@ -446,4 +446,14 @@ mod tests {
             assert_eq!(answer.answers[0].data, glue[0].data);
         }
     }
+
+    #[test]
+    fn a_scope_wins_over_a_name_of_our_own_making() {
+        let nodes = [("10.0.0.1", "ns1/r1", up()), ("10.0.0.2", "n-10-0-0-1/r1", up())];
+        let config = zone(&[("ns1", &["r1"]), ("n-10-0-0-1", &["r1"])], &[]);
+        let compiled = compiled(config, StaticZone::default(), &nodes);
+        for name in ["ns1.alternator.local.", "n-10-0-0-1.alternator.local."] {
+            assert!(matches!(answer(&compiled, name, RecordType::A), Answer::Dealt(_)), "{name}");
+        }
+    }
 }
