@@ -456,4 +456,19 @@ mod tests {
             assert!(matches!(answer(&compiled, name, RecordType::A), Answer::Dealt(_)), "{name}");
         }
     }
+
+    #[test]
+    fn explanations_fit_a_message_however_long_the_names_are() {
+        let rack = "r".repeat(250);
+        let place = format!("dc1/{rack}");
+        let addresses: Vec<String> = (0..500u32).map(|n| Ipv4Addr::from(0x0A00_0000 + n).to_string()).collect();
+        let health = |index: usize| if index < 250 { up() } else { died() };
+        let nodes: Vec<(&str, &str, NodeHealth)> =
+            addresses.iter().enumerate().map(|(index, address)| (address.as_str(), place.as_str(), health(index))).collect();
+        let compiled = compiled(zone(&[("dc1", &[&rack])], &[]), StaticZone::default(), &nodes);
+        // Owner pointer, type, class, TTL, length, and the length octet of the one character-string.
+        let lines = super::super::explain(&compiled, compiled.plan.names.names[&compiled.source.config.apex]);
+        let octets: usize = lines.iter().map(|line| 12 + 1 + line.len()).sum();
+        assert!(octets <= 65_535 - 12 - 259 - 11, "{octets} octets");
+    }
 }
