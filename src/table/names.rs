@@ -332,4 +332,12 @@ pub(super) mod tests {
         zone.preferred_rack = Some("r1".into());
         assert!(told(&zone).contains(&"@ = dc1/r1>dc1>cluster".to_owned()));
     }
+
+    #[test]
+    fn a_label_counts_though_the_scope_has_a_chain_written_out_before_it() {
+        let rules: &[(&str, &[&str])] = &[("", &["DC1", "cluster"]), ("old", &["DC1"])];
+        let names = told(&zone(&[("DC1", &["r"]), ("dc1", &["r"])], rules));
+        assert!(names.contains(&"dc1 = dc1".to_owned()), "{names:?}");
+        assert!(names.contains(&"old.r = DC1/r>DC1".to_owned()), "{names:?}");
+    }
 }
