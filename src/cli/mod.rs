@@ -149,3 +149,23 @@ fn run_async<F: Future<Output = u8>>(command: impl FnOnce(StopSignals) -> F) -> 
     runtime.shutdown_background();
     code
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_look_up_that_hangs_does_not_keep_the_process() {
+        let hangs = Duration::from_secs(3);
+        let began = Instant::now();
+        let code = run_async(|_| async move {
+            tokio::task::spawn_blocking(move || std::thread::sleep(hangs));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            7
+        });
+        assert_eq!(code, 7);
+        assert!(began.elapsed() < hangs, "waited for it");
+    }
+}
