@@ -313,7 +313,8 @@ mod tests {
 
     #[test]
     fn a_family_that_never_served_is_absent_while_the_other_serves() {
-        let joining = |v4: NodeHealth| view(&[("10.0.0.1", "dc1/r1", v4), ("fd00::1", "dc1/r1", NodeHealth::default())]);
+        let joining =
+            |v4: NodeHealth| view(&[("10.0.0.1", "dc1/r1", v4), ("fd00::1", "dc1/r1", NodeHealth::default())]);
         for v4 in [up(), gone(0)] {
             assert_eq!(told(&plan(&["dc1/r1", "dc1"], &joining(v4)).v6), "absent");
         }

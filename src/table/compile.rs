@@ -438,10 +438,10 @@ mod tests {
         for (statics, address, ttl) in [(statics, "203.0.113.5", 60), (StaticZone::default(), "192.0.2.53", NS_TTL)] {
             let compiled = compiled(zone(&[], &[]), statics, &[]);
             let glue = fixed(&compiled, "alternator.local.", RecordType::NS).additionals;
-            assert_eq!(glue.iter().map(|record| (record.data.to_string(), record.ttl)).collect::<Vec<_>>(), [(
-                address.to_owned(),
-                ttl
-            )]);
+            assert_eq!(
+                glue.iter().map(|record| (record.data.to_string(), record.ttl)).collect::<Vec<_>>(),
+                [(address.to_owned(), ttl)]
+            );
             let answer = fixed(&compiled, "ns1.alternator.local.", RecordType::A);
             assert_eq!(answer.answers[0].data, glue[0].data);
         }
@@ -463,8 +463,11 @@ mod tests {
         let place = format!("dc1/{rack}");
         let addresses: Vec<String> = (0..500u32).map(|n| Ipv4Addr::from(0x0A00_0000 + n).to_string()).collect();
         let health = |index: usize| if index < 250 { up() } else { died() };
-        let nodes: Vec<(&str, &str, NodeHealth)> =
-            addresses.iter().enumerate().map(|(index, address)| (address.as_str(), place.as_str(), health(index))).collect();
+        let nodes: Vec<(&str, &str, NodeHealth)> = addresses
+            .iter()
+            .enumerate()
+            .map(|(index, address)| (address.as_str(), place.as_str(), health(index)))
+            .collect();
         let compiled = compiled(zone(&[("dc1", &[&rack])], &[]), StaticZone::default(), &nodes);
         // Owner pointer, type, class, TTL, length, and the length octet of the one character-string.
         let lines = super::super::explain(&compiled, compiled.plan.names.names[&compiled.source.config.apex]);
