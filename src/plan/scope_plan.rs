@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Verdict, Verdicts};
+use super::Verdicts;
 use crate::{
     config::ZoneConfig,
     model::{ClusterView, Member, Node, NodeState, Scope},
@@ -142,51 +142,76 @@ impl FamilyPlan {
                 return FamilyPlan::Serve { level, nodes, serving: Serving::Live };
             }
         }
-        for (level, scope) in chain.iter().enumerate().skip(head) {
-            let members = topology.members_of(scope).filter(of_family);
-            let nodes = last_known_good(members, view, verdicts, window);
-            if !nodes.is_empty() {
-                return FamilyPlan::Serve { level, nodes, serving: Serving::LastKnown };
-            }
+        let levels: Vec<(usize, LastKnown)> = chain
+            .iter()
+            .enumerate()
+            .skip(head)
+            .filter_map(|(level, scope)| {
+                let members = topology.members_of(scope).filter(of_family);
+                Some((level, last_known_good(members, view, window)?))
+            })
+            .collect();
+        // The set that served last is the best known, at whatever level; of those lost in one incident, the first. A
+        // rack that died long before the rest of its datacenter must not be dug out again for it.
+        let latest = levels.iter().map(|(_, known)| known.served).max();
+        let best =
+            levels.into_iter().find(|(_, known)| latest.is_some_and(|latest| known.served.is_with(latest, window)));
+        match best {
+            Some((level, LastKnown { nodes, .. })) => FamilyPlan::Serve { level, nodes, serving: Serving::LastKnown },
+            None => FamilyPlan::Unready,
         }
-        FamilyPlan::Unready
     }
 }
 
-/// Of nodes none of which is eligible: those that served last.
+/// When a node that is not eligible served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Served {
+    /// Until then.
+    Until(SystemTime),
+    /// It serves, but the cluster lists it no longer: the best there is.
+    Still,
+}
+
+impl Served {
+    /// Whether one incident took both.
+    fn is_with(self, latest: Served, window: Duration) -> bool {
+        match (self, latest) {
+            (Served::Until(until), Served::Until(latest)) => until + window >= latest,
+            (served, latest) => served == latest,
+        }
+    }
+}
+
+/// The last known good set of one level.
+struct LastKnown {
+    /// When the one that served last did.
+    served: Served,
+    /// Never empty; by address.
+    nodes: Vec<Node>,
+}
+
+/// Of nodes none of which is eligible: those that served last. `None` where none ever did.
 fn last_known_good<'a>(
     members: impl Iterator<Item = &'a Member>,
     view: &ClusterView,
-    verdicts: &Verdicts,
     window: Duration,
-) -> Vec<Node> {
-    // `None` as the time means "serves now, but is no longer listed": the best there is.
-    let known: Vec<(Option<SystemTime>, &Node)> = members
+) -> Option<LastKnown> {
+    let known: Vec<(Served, &Node)> = members
         .filter_map(|member| {
             let health = view.health.of(member.node.address);
             let serves = health.state == NodeState::Up || view.health.disabled;
-            let remembered = verdicts.get(member.node.address) == Some(&Verdict::Remembered);
-            match (serves, health.served_until) {
-                (true, _) => Some((None, &member.node)),
-                (false, Some(until)) => Some((Some(until), &member.node)),
-                (false, None) if remembered || member.served_before => {
-                    Some((Some(SystemTime::UNIX_EPOCH), &member.node))
-                }
-                (false, None) => None,
-            }
+            let served = match (serves, health.served_until) {
+                (true, _) => Served::Still,
+                (false, Some(until)) => Served::Until(until),
+                (false, None) if member.served_before => Served::Until(SystemTime::UNIX_EPOCH),
+                (false, None) => return None,
+            };
+            Some((served, &member.node))
         })
         .collect();
-    let latest = known.iter().filter_map(|(until, _)| *until).max();
-    let serving_now = known.iter().any(|(until, _)| until.is_none());
-    known
-        .into_iter()
-        .filter(|(until, _)| match (until, latest) {
-            (None, _) => true,
-            (Some(until), Some(latest)) => !serving_now && *until + window >= latest,
-            (Some(_), None) => false,
-        })
-        .map(|(_, node)| node.clone())
-        .collect()
+    let latest = known.iter().map(|(served, _)| *served).max()?;
+    let last = known.into_iter().filter(|(served, _)| served.is_with(latest, window));
+    Some(LastKnown { served: latest, nodes: last.map(|(_, node)| node.clone()).collect() })
 }
 
 #[cfg(test)]
