@@ -41,7 +41,8 @@ impl Family {
 /// What a chain answers for one address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FamilyPlan {
-    /// The scope has nodes, none of them of this family, whatever their health: NODATA.
+    /// The scope has nodes, none of them of this family, whatever their health: NODATA. So has one whose nodes of
+    /// this family never served while those of the other do.
     Absent,
     /// These nodes, from this level of the chain.
     Serve {
@@ -93,7 +94,15 @@ impl ScopePlan {
     /// as one "last known good" set, since probes find the nodes of one incident one after another.
     pub fn new(chain: Vec<Scope>, view: &ClusterView, verdicts: &Verdicts, last_known_window: Duration) -> Self {
         let plan = |family| FamilyPlan::new(&chain, family, view, verdicts, last_known_window);
-        ScopePlan { v4: plan(Family::V4), v6: plan(Family::V6), chain }
+        let (mut v4, mut v6) = (plan(Family::V4), plan(Family::V6));
+        // A first node of a family that is joining, or that we cannot reach at all (a host without IPv6), has never
+        // been part of the answers: while the other family serves it must not turn NODATA into SERVFAIL.
+        match (&v4, &v6) {
+            (FamilyPlan::Serve { .. }, FamilyPlan::Unready) => v6 = FamilyPlan::Absent,
+            (FamilyPlan::Unready, FamilyPlan::Serve { .. }) => v4 = FamilyPlan::Absent,
+            _ => {}
+        }
+        ScopePlan { v4, v6, chain }
     }
 
     /// The plan of one family.
