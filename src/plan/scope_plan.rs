@@ -115,20 +115,35 @@ impl ScopePlan {
 
     /// All nodes served, of both families, by address.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        [&self.v4, &self.v6].into_iter().flat_map(|family| match family {
-            FamilyPlan::Serve { nodes, .. } => nodes.as_slice(),
-            _ => &[],
-        })
+        [&self.v4, &self.v6].into_iter().flat_map(FamilyPlan::nodes)
     }
 
-    /// Whether any family is answered from the last known good set.
+    /// The nodes to name where both families share an answer: the live ones, or, with none left, the last known good.
+    pub fn best_nodes(&self) -> impl Iterator<Item = &Node> {
+        let all_stale = self.is_stale();
+        let families = [&self.v4, &self.v6].into_iter().filter(move |family| all_stale || !family.is_stale());
+        families.flat_map(FamilyPlan::nodes)
+    }
+
+    /// Whether only last known good nodes are answered.
     pub fn is_stale(&self) -> bool {
-        let stale = |plan: &FamilyPlan| matches!(plan, FamilyPlan::Serve { serving: Serving::LastKnown, .. });
-        stale(&self.v4) || stale(&self.v6)
+        let families = [&self.v4, &self.v6];
+        families.iter().any(|family| family.is_stale())
+            && !families.iter().any(|family| matches!(family, FamilyPlan::Serve { serving: Serving::Live, .. }))
     }
 }
 
 impl FamilyPlan {
+    /// The nodes served.
+    fn nodes(&self) -> &[Node] {
+        if let FamilyPlan::Serve { nodes, .. } = self { nodes } else { &[] }
+    }
+
+    /// Whether the last known good set is answered.
+    pub fn is_stale(&self) -> bool {
+        matches!(self, FamilyPlan::Serve { serving: Serving::LastKnown, .. })
+    }
+
     fn new(chain: &[Scope], family: Family, view: &ClusterView, verdicts: &Verdicts, window: Duration) -> Self {
         let topology = &view.topology;
         // A scope without any node is what its first populated fallback is; only then does its family matter.

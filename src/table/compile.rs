@@ -252,13 +252,13 @@ impl Compiler<'_> {
 
     fn scope(&mut self, index: usize, scope: &ScopePlan) -> ScopeAnswers {
         debug_assert_eq!(self.plan.names.chains[index], scope.chain);
-        let ttl = self.plan.ttl(self.source, scope);
         let mut addresses = Vec::new();
         for (family, rtype) in [(Family::V4, RecordType::A), (Family::V6, RecordType::AAAA)] {
             match scope.family(family) {
                 FamilyPlan::Absent => {}
                 FamilyPlan::Unready => addresses.push((u16::from(rtype), Answer::Unready)),
                 FamilyPlan::Serve { nodes, .. } => {
+                    let ttl = self.plan.family_ttl(self.source, scope.family(family));
                     let deck = self.deck(scope, family, nodes, ttl);
                     addresses.push((u16::from(rtype), Answer::Dealt(self.dealt.len())));
                     self.dealt.push(Dealt { deck, slot: self.dealt.len() * 2 });
@@ -268,7 +268,7 @@ impl Compiler<'_> {
         let services = if scope.nodes().next().is_none() {
             Answer::Unready
         } else {
-            Answer::Fixed(Arc::new(self.services(scope, ttl)))
+            Answer::Fixed(Arc::new(self.services(scope)))
         };
         ScopeAnswers { addresses, services }
     }
@@ -287,9 +287,10 @@ impl Compiler<'_> {
     }
 
     /// SRV of every served node (RFC 2782): the form for clients that want the whole list.
-    fn services(&self, scope: &ScopePlan, ttl: u32) -> Body {
+    fn services(&self, scope: &ScopePlan) -> Body {
+        let ttl = self.plan.ttl(self.source, scope);
         let mut body = BodyWriter::new(&self.apex);
-        for node in scope.nodes() {
+        for node in scope.best_nodes() {
             if let Some(target) = below(&node_label(node.address), &self.apex) {
                 body.answer(ttl, &RData::SRV(SRV::new(0, 1, self.source.config.cluster.port, target)));
             }

@@ -70,15 +70,19 @@ impl ZonePlan {
         }
     }
 
-    /// Whether a chain's answers are believed to be stale: remembered from an earlier run, or the last known good set.
+    /// Whether all of a chain's answers are believed to be stale: remembered from an earlier run, or last known good.
     pub fn is_stale(&self, scope: &ScopePlan) -> bool {
         self.remembered || scope.is_stale()
     }
 
-    /// TTL of a chain's answers, seconds.
+    /// TTL of a chain's answers of both families together, seconds.
     pub fn ttl(&self, source: &ZoneSource, scope: &ScopePlan) -> u32 {
-        let ttl = seconds(source.config.ttl);
-        if self.is_stale(scope) { ttl.min(STALE_TTL) } else { ttl }
+        ttl(source, self.is_stale(scope))
+    }
+
+    /// TTL of a chain's answers of one family, seconds: a dead family does not shorten the other's.
+    pub fn family_ttl(&self, source: &ZoneSource, family: &FamilyPlan) -> u32 {
+        ttl(source, self.remembered || family.is_stale())
     }
 
     /// Whether the zone has anything to answer for its cluster.
@@ -87,6 +91,11 @@ impl ZonePlan {
             .iter()
             .any(|scope| [&scope.v4, &scope.v6].into_iter().any(|family| matches!(family, FamilyPlan::Serve { .. })))
     }
+}
+
+fn ttl(source: &ZoneSource, is_stale: bool) -> u32 {
+    let ttl = seconds(source.config.ttl);
+    if is_stale { ttl.min(STALE_TTL) } else { ttl }
 }
 
 /// Whole seconds of a configured TTL; validation keeps it below a day.
