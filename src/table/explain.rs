@@ -8,8 +8,9 @@ use crate::{
     plan::{Family, FamilyPlan, Serving},
 };
 
-/// Nodes told of, of each kind: the whole text then stays well within one TCP message, whatever the cluster's size.
-const NODES_TOLD: usize = 200;
+/// Nodes told of, of each kind: even with every line at its longest (255 octets and 13 around them) the whole text
+/// then stays within one TCP message, whatever the cluster's size and names.
+const NODES_TOLD: usize = 100;
 
 /// How a chain is answered: lines of at most 255 octets each, as one TXT record holds one line. Made from the same
 /// plan as the decks.
