@@ -200,7 +200,7 @@ fn scopes(zone: &ZoneConfig, seen: &BTreeSet<Scope>) -> BTreeSet<Scope> {
 
 /// The label the configuration gives exactly this scope.
 fn label_of<'a>(rules: &'a [ScopeRule], scope: &Scope) -> Option<&'a String> {
-    rules.iter().find(|rule| rule.chain.first() == Some(scope)).and_then(|rule| rule.label.as_ref())
+    rules.iter().filter(|rule| rule.chain.first() == Some(scope)).find_map(|rule| rule.label.as_ref())
 }
 
 fn dc_label<'a>(rules: &'a [ScopeRule], dc: &Arc<str>) -> Option<&'a String> {
