@@ -194,7 +194,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// NS at the apex, where no zone file has one: `ns1.zone`, at the addresses we listen on.
+    /// NS at the apex, where no zone file has one: `ns1.zone`, at the addresses we listen on unless the name is taken.
     fn apex_defaults(&mut self) {
         let has_ns =
             self.records.get(&self.apex).is_some_and(|entry| entry.answer(u16::from(RecordType::NS)).is_some());
@@ -206,8 +206,12 @@ impl Compiler<'_> {
         addresses.retain(|address| !address.is_unspecified());
         addresses.sort();
         addresses.dedup();
-        for address in &addresses {
-            body.record(Section::Additional, &server, NS_TTL, &address_data(*address));
+        if known {
+            self.glue(&mut body, &[RData::NS(NS(server.clone()))]);
+        } else {
+            for address in &addresses {
+                body.record(Section::Additional, &server, NS_TTL, &address_data(*address));
+            }
         }
         self.fixed(&self.apex.clone(), RecordType::NS, body.finish());
         if !known {
