@@ -93,9 +93,10 @@ pub fn compile_zone(
         previous,
     };
     compiler.statics();
+    // Names of our own making come last: they give way to what the zone file and the cluster name.
+    compiler.scopes();
     compiler.apex_defaults();
     compiler.nodes();
-    compiler.scopes();
     compiler.empty_non_terminals();
     let Compiler { records, dealt, decks, apex, soa, .. } = compiler;
 
