@@ -11,6 +11,9 @@ use super::{Body, CompiledZone};
 pub struct Table {
     /// By lower-case wire name of the apex.
     zones: HashMap<Box<[u8]>, ZoneInTable>,
+    /// The names between a zone's apex and that of a zone below it, both left out: empty non-terminals of the upper
+    /// zone, which knows nothing of the lower one.
+    between: HashMap<Box<[u8]>, Entry>,
 }
 
 /// One zone of a Table.
@@ -71,7 +74,16 @@ impl Table {
             next_slot += zone.slots;
             (zone.apex_wire.clone(), ZoneInTable { zone, first_slot })
         };
-        Table { zones: zones.into_iter().map(place).collect() }
+        let zones: HashMap<_, _> = zones.into_iter().map(place).collect();
+        let mut between = HashMap::new();
+        for apex in zones.keys() {
+            let above: Vec<&[u8]> = suffixes(apex).skip(1).take_while(|name| !zones.contains_key(*name)).collect();
+            // With no zone above, the walk ends at the root, and none of the names is ours.
+            if above.last().is_none_or(|name| **name != [0]) {
+                between.extend(above.into_iter().map(|name| (name.into(), Entry::default())));
+            }
+        }
+        Table { zones, between }
     }
 
     /// The zones, in no order.
@@ -86,11 +98,12 @@ impl Table {
     pub fn find(&self, name: &[u8]) -> Found<'_> {
         let Some(placed) = suffixes(name).find_map(|suffix| self.zones.get(suffix)) else { return Found::Outside };
         let zone = &placed.zone;
-        if let Some(entry) = zone.names.get(name) {
+        if let Some(entry) = zone.names.get(name).or_else(|| self.between.get(name)) {
             return Found::Name(placed, entry);
         }
         if zone.has_wildcards {
-            let encloser = suffixes(name).skip(1).find(|suffix| zone.names.contains_key(*suffix));
+            let exists = |name: &&[u8]| zone.names.contains_key(*name) || self.between.contains_key(*name);
+            let encloser = suffixes(name).skip(1).find(exists);
             let wildcard = encloser.and_then(|encloser| zone.names.get([b"\x01*", encloser].concat().as_slice()));
             if let Some(entry) = wildcard {
                 return Found::Name(placed, entry);
