@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write, io, net::IpAddr, time::Duration};
 
 use hickory_proto::rr::Name;
 
-use super::{CheckArgs, MISCONFIGURED, load, run_async};
+use super::{CheckArgs, FAILED, MISCONFIGURED, load, run_async};
 use crate::{
     app::load_zones,
     config::{Config, Flags, NO_ZONE, Problem, Seed, ZoneConfig},
@@ -49,7 +49,13 @@ pub(super) fn run(args: CheckArgs) -> u8 {
     if !args.probe {
         return 0;
     }
-    run_async(|_| probe(&loaded.config))
+    run_async(|mut signals| async move {
+        tokio::select! {
+            code = probe(&loaded.config) => code,
+            // Caught signals end nothing by themselves, and seeds that hang take many seconds each.
+            () = signals.received() => FAILED,
+        }
+    })
 }
 
 fn not_fine(problems: &[Problem]) -> u8 {
