@@ -255,3 +255,41 @@ impl App {
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use hickory_proto::rr::Name;
+
+    use super::*;
+    use crate::{
+        config::{Seed, ServerConfig},
+        model::{Listing, Member, Node},
+    };
+
+    /// A zone with this seed; nobody listens there.
+    fn zone(seed: IpAddr) -> ZoneConfig {
+        let mut zone = ZoneConfig::new(Name::from_ascii("z.test.").unwrap());
+        zone.cluster.seeds = vec![Seed::Address(seed)];
+        zone
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_of_another_cluster_is_not_served() {
+        let (ours, other) = (IpAddr::from([127, 66, 0, 1]), IpAddr::from([127, 66, 0, 2]));
+        let dir = tempfile::tempdir().unwrap();
+        let mut topology = Topology::default();
+        let node = Node { address: ours, datacenter: None, rack: None };
+        topology.members.insert(ours, Member { node, listing: Listing::Listed, served_before: true });
+        for (seed, remembered) in [(ours, 1), (other, 0)] {
+            state::save(dir.path(), "z.test", 7, &topology, &Health::default()).unwrap();
+            let listen = vec!["127.0.0.1:0".parse().unwrap()];
+            let server = ServerConfig { listen, workers: 1, state_dir: Some(dir.path().into()) };
+            let app = start(&Config { server, zones: vec![zone(seed)] }).await.unwrap();
+            let known: Vec<usize> = app.table().zones().map(|zone| zone.plan.nodes.len()).collect();
+            assert_eq!(known, [remembered], "with seed {seed}");
+            app.stop().await;
+        }
+    }
+}
