@@ -31,11 +31,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    config::{Config, Problem, ZoneConfig},
+    config::{Config, Problem, Seed, ZoneConfig},
     controller::{self, Zone},
     discovery, health,
     http::NodeClient,
-    model::{Demand, Health, Topology},
+    model::{Demand, Health, Source, Topology},
     server::{self, BindError, Counters, Running},
     state::{self, Remembered},
     table::{Table, ZoneSource, conflicts},
@@ -141,7 +141,7 @@ fn start_zone(
     stop: &CancellationToken,
 ) -> Result<Zone, StartError> {
     let name = zone.name();
-    let remembered = state_dir.and_then(|dir| remembered(dir, &name));
+    let remembered = state_dir.and_then(|dir| remembered(dir, &name, &zone.cluster.seeds));
     let (epoch, initial) = remembered.map_or((0, Topology::default()), |known| (known.epoch, known.topology));
     let wake = Arc::new(Notify::new());
     let waker = wake.clone();
@@ -196,8 +196,12 @@ fn start_zone(
     Ok(Zone::new(Arc::new(source), epoch, topology, health))
 }
 
-fn remembered(dir: &std::path::Path, zone: &str) -> Option<Remembered> {
-    match state::load(dir, zone) {
+fn remembered(dir: &std::path::Path, zone: &str, seeds: &[Seed]) -> Option<Remembered> {
+    match state::load(dir, zone, seeds) {
+        Ok(Some(known)) if known.topology.source == Source::Nothing => {
+            tracing::warn!(zone, "the state file was written with other seeds: its nodes are not used");
+            Some(known)
+        }
         Ok(Some(known)) => {
             let nodes = known.topology.members.len();
             tracing::info!(zone, nodes, "remembering the last topology until discovery succeeds");
@@ -264,7 +268,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::{Seed, ServerConfig},
+        config::ServerConfig,
         model::{Listing, Member, Node},
     };
 
@@ -283,7 +287,7 @@ mod tests {
         let node = Node { address: ours, datacenter: None, rack: None };
         topology.members.insert(ours, Member { node, listing: Listing::Listed, served_before: true });
         for (seed, remembered) in [(ours, 1), (other, 0)] {
-            state::save(dir.path(), "z.test", 7, &topology, &Health::default()).unwrap();
+            state::save(dir.path(), "z.test", &[Seed::Address(ours)], 7, &topology, &Health::default()).unwrap();
             let listen = vec!["127.0.0.1:0".parse().unwrap()];
             let server = ServerConfig { listen, workers: 1, state_dir: Some(dir.path().into()) };
             let app = start(&Config { server, zones: vec![zone(seed)] }).await.unwrap();

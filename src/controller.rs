@@ -84,7 +84,7 @@ impl Zone {
     /// Keeps the zone's state file up to date until told to stop.
     pub(crate) fn writer(&mut self, dir: PathBuf, stop: CancellationToken) -> impl Future<Output = ()> + use<> {
         let (topology, health, mut epochs) = (self.topology.clone(), self.health.clone(), self.epochs.subscribe());
-        let name = self.source.config.name();
+        let source = self.source.clone();
         epochs.mark_changed();
         async move {
             let (mut written, mut failing) = (None, false);
@@ -98,8 +98,11 @@ impl Zone {
                 let content = state::content(&topology, &health);
                 // An empty topology is what a start begins with: never a reason to forget the last one.
                 if !content.is_empty() && written.as_ref() != Some(&(epoch, content.clone())) {
-                    let (dir, name) = (dir.clone(), name.clone());
-                    let save = move || state::save(&dir, &name, epoch, &topology, &health);
+                    let (dir, source) = (dir.clone(), source.clone());
+                    let save = move || {
+                        let zone = &source.config;
+                        state::save(&dir, &zone.name(), &zone.cluster.seeds, epoch, &topology, &health)
+                    };
                     let result = tokio::task::spawn_blocking(save).await;
                     match result {
                         Ok(Ok(())) => failing = false,

@@ -13,7 +13,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Health, Listing, Member, Node, NodeState, Scope, Source, Topology, is_usable_address};
+use crate::{
+    config::Seed,
+    model::{Health, Listing, Member, Node, NodeState, Scope, Source, Topology, is_usable_address},
+};
 
 /// Tells our files from others.
 const FORMAT: &str = "alternator-dns state";
@@ -29,7 +32,7 @@ const MAX_BYTES: u64 = 8 << 20;
 pub struct Remembered {
     /// The zone's last epoch, so that the SOA serial goes on from there.
     pub epoch: u32,
-    /// Its last topology, as [`Source::Snapshot`].
+    /// Its last topology, as [`Source::Snapshot`]; empty, as [`Source::Nothing`], where it is of another cluster.
     pub topology: Topology,
 }
 
@@ -63,6 +66,7 @@ struct StateFile {
     version: u32,
     zone: String,
     epoch: u32,
+    seeds: Vec<String>,
     nodes: Vec<NodeLine>,
     scopes: Vec<String>,
 }
@@ -77,7 +81,11 @@ struct NodeLine {
 }
 
 /// Reads a zone's state; `None` where there is no file.
-pub fn load(dir: &Path, zone: &str) -> Result<Option<Remembered>, StateError> {
+///
+/// Nodes written down under other seeds, none of which is among `seeds`, are not taken over. They may be another
+/// cluster's, and as long as that lives they would go on telling of each other, and be answered beside or instead of
+/// the one that was asked for.
+pub fn load(dir: &Path, zone: &str, seeds: &[Seed]) -> Result<Option<Remembered>, StateError> {
     let path = path(dir, zone);
     let io_error = |source| StateError::Io { path: path.clone(), source };
     let file = match File::open(&path) {
@@ -86,7 +94,7 @@ pub fn load(dir: &Path, zone: &str) -> Result<Option<Remembered>, StateError> {
     };
     let mut text = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(io_error)?;
-    match parse(&text, zone) {
+    match parse(&text, zone, seeds) {
         Ok(remembered) => Ok(Some(remembered)),
         Err(reason) => {
             let aside = path.with_extension("json.damaged");
@@ -96,7 +104,7 @@ pub fn load(dir: &Path, zone: &str) -> Result<Option<Remembered>, StateError> {
     }
 }
 
-fn parse(text: &[u8], zone: &str) -> Result<Remembered, String> {
+fn parse(text: &[u8], zone: &str, seeds: &[Seed]) -> Result<Remembered, String> {
     if text.len() as u64 > MAX_BYTES {
         return Err(format!("longer than {MAX_BYTES} bytes"));
     }
@@ -123,11 +131,21 @@ fn parse(text: &[u8], zone: &str) -> Result<Remembered, String> {
     for scope in file.scopes {
         topology.seen.insert(scope.parse::<Scope>().map_err(|error| error.to_string())?);
     }
+    if !seeds.iter().any(|seed| file.seeds.contains(&seed.to_string())) {
+        topology = Topology::default();
+    }
     Ok(Remembered { epoch: file.epoch, topology })
 }
 
 /// Writes a zone's state: a new file beside the old one, synced, then renamed over it.
-pub fn save(dir: &Path, zone: &str, epoch: u32, topology: &Topology, health: &Health) -> Result<(), StateError> {
+pub fn save(
+    dir: &Path,
+    zone: &str,
+    seeds: &[Seed],
+    epoch: u32,
+    topology: &Topology,
+    health: &Health,
+) -> Result<(), StateError> {
     let nodes = topology
         .members
         .values()
@@ -138,8 +156,10 @@ pub fn save(dir: &Path, zone: &str, epoch: u32, topology: &Topology, health: &He
             serves: serves(member, health, topology),
         })
         .collect();
+    let seeds = seeds.iter().map(Seed::to_string).collect();
     let scopes = topology.seen.iter().map(Scope::to_string).collect();
-    let file = StateFile { format: FORMAT.to_owned(), version: VERSION, zone: zone.to_owned(), epoch, nodes, scopes };
+    let (format, zone_name) = (FORMAT.to_owned(), zone.to_owned());
+    let file = StateFile { format, version: VERSION, zone: zone_name, epoch, seeds, nodes, scopes };
     let path = path(dir, zone);
     let write = || -> io::Result<()> {
         fs::create_dir_all(dir)?;
@@ -196,6 +216,10 @@ mod tests {
         topology
     }
 
+    fn seeds() -> Vec<Seed> {
+        vec![Seed::Address([10, 0, 0, 1].into()), Seed::Host("scylla.example.com".to_owned())]
+    }
+
     fn up() -> NodeHealth {
         NodeHealth { state: NodeState::Up, ..NodeHealth::default() }
     }
@@ -205,9 +229,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut health = Health::default();
         health.nodes.insert("fd00::1".parse().unwrap(), up());
-        assert_eq!(load(dir.path(), "z.example").unwrap(), None);
-        save(dir.path(), "z.example", 7, &topology(), &health).unwrap();
-        let read = load(dir.path(), "z.example").unwrap().unwrap();
+        assert_eq!(load(dir.path(), "z.example", &seeds()).unwrap(), None);
+        save(dir.path(), "z.example", &seeds(), 7, &topology(), &health).unwrap();
+        let read = load(dir.path(), "z.example", &seeds()).unwrap().unwrap();
         assert_eq!((read.epoch, read.topology.source), (7, Source::Snapshot));
         assert_eq!(read.topology.seen, topology().seen);
         let served: Vec<(String, bool)> = read
@@ -223,7 +247,7 @@ mod tests {
     fn foreign_files_are_set_aside_and_never_fatal() {
         let dir = tempfile::tempdir().unwrap();
         let good = {
-            save(dir.path(), "z", 7, &topology(), &Health::default()).unwrap();
+            save(dir.path(), "z", &seeds(), 7, &topology(), &Health::default()).unwrap();
             fs::read_to_string(dir.path().join("z.json")).unwrap()
         };
         for bad in [
@@ -236,10 +260,10 @@ mod tests {
             &good[..40],
         ] {
             fs::write(dir.path().join("z.json"), bad).unwrap();
-            let error = load(dir.path(), "z").unwrap_err();
+            let error = load(dir.path(), "z", &seeds()).unwrap_err();
             assert!(matches!(error, StateError::Foreign { .. }), "{error}");
             assert_eq!(fs::read_to_string(dir.path().join("z.json.damaged")).unwrap(), bad);
-            assert_eq!(load(dir.path(), "z").unwrap(), None);
+            assert_eq!(load(dir.path(), "z", &seeds()).unwrap(), None);
         }
     }
 
