@@ -1,6 +1,13 @@
 //! Compiles what pollers and probers find, and swaps the Table: the Table's only writer.
 
-use std::{collections::BTreeSet, future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use arc_swap::ArcSwap;
 use futures_util::future::select_all;
@@ -11,9 +18,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::unix_seconds,
     model::{ClusterView, Health, Scope, Topology},
-    plan::{Family, FamilyPlan, Serving},
+    plan::{Family, FamilyPlan, ScopePlan, Serving},
     state,
     table::{CompiledZone, Refusal, Table, ZonePlan, ZoneSource, compile_zone, next_epoch},
 };
@@ -193,14 +199,21 @@ async fn changed_or_never<T>(receiver: &mut watch::Receiver<T>) {
     }
 }
 
+/// Seconds since 1970; 0 on a machine whose clock stands before that.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// One line per transition: what a person at 3 a.m. needs to know of the answers.
 fn log_changes(zone: &str, before: Option<&ZonePlan>, now: &ZonePlan) {
     let known: BTreeSet<&Refusal> = before.map(|plan| plan.names.refused.iter().collect()).unwrap_or_default();
     for refusal in now.names.refused.iter().filter(|refusal| !known.contains(refusal)) {
         tracing::warn!(zone, "{refusal}");
     }
+    let earlier: BTreeMap<&Vec<Scope>, &ScopePlan> =
+        before.iter().flat_map(|plan| &plan.scopes).map(|scope| (&scope.chain, scope)).collect();
     for scope in &now.scopes {
-        let earlier = before.and_then(|plan| plan.scopes.iter().find(|earlier| earlier.chain == scope.chain));
+        let earlier = earlier.get(&scope.chain);
         let name = scope.chain.first().map_or_else(String::new, Scope::to_string);
         for (family, rtype) in [(Family::V4, "A"), (Family::V6, "AAAA")] {
             let told = |plan: &FamilyPlan| match plan {

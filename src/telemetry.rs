@@ -9,8 +9,10 @@ const DEFAULT_FILTER: &str = "info,hickory_server=warn";
 
 /// Starts logging. Called once, by the binary.
 pub fn start(default_filter: Option<&str>) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter.unwrap_or(DEFAULT_FILTER)));
+    // An empty variable is one that is not set, as for the configuration.
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.trim().is_empty());
+    let filter = asked.as_deref().or(default_filter).unwrap_or(DEFAULT_FILTER);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)

@@ -178,8 +178,10 @@ impl<'p> Reader<'p> {
                 Some((record, _)) if record.rtype != TYPE_OPT => continue,
                 // RFC 6891 section 6.1.1: one OPT at most, in the additional section, owned by the root.
                 Some((record, data)) if number >= before && records.edns.is_none() && record.owner_is_root => {
-                    records.edns = Some(record.edns());
-                    options_well_formed(data)
+                    let edns = record.edns();
+                    records.edns = Some(edns);
+                    // What the options of another version look like is not ours to judge; it gets BADVERS.
+                    edns.version > 0 || options_well_formed(data)
                 }
                 _ => false,
             };
@@ -297,6 +299,8 @@ mod tests {
         let Parsed::Query(query) = parse(&good) else { panic!() };
         assert_eq!(query.edns, Some(Edns { udp_size: 4096, version: 0, dnssec_ok: true }));
         let overrun = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 0, &[0, 10, 0, 3, 1, 2])]);
+        let later = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 1, &[0, 10, 0, 3, 1, 2])]);
+        assert!(matches!(parse(&later), Parsed::Query(_)), "another version's options are not judged");
         let Parsed::Bad(bad) = parse(&overrun) else { panic!() };
         assert_eq!((bad.why, bad.question, bad.edns.is_some()), (Why::Malformed, QUESTION, true));
     }

@@ -31,32 +31,46 @@ pub struct ScopeNames {
     pub chains: Vec<Vec<Scope>>,
     /// Names that nothing got, and why.
     pub refused: Vec<Refusal>,
+    /// Index of each chain in `chains`.
+    index: BTreeMap<Vec<Scope>, usize>,
 }
 
-/// A scope name that was not given, because it could mean two things.
+/// A scope name that was not given, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Refusal {
-    /// The name.
-    pub name: Name,
-    /// The scopes that claim it; one alone when a static record has the name.
-    pub scopes: Vec<Scope>,
+pub enum Refusal {
+    /// Several scopes have the name; it could mean either.
+    Shared {
+        /// The name.
+        name: Name,
+        /// The scopes.
+        scopes: Vec<Scope>,
+    },
     /// A static record of the zone file has the name.
-    pub is_static: bool,
+    Static {
+        /// The name.
+        name: Name,
+        /// The scopes that would have it.
+        scopes: Vec<Scope>,
+    },
+    /// No name can be made of the scope's own: nothing of it may stand in a label, or it is too long for the zone.
+    Nameless {
+        /// The scope.
+        scope: Scope,
+    },
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scopes: Vec<String> = self.scopes.iter().map(Scope::to_string).collect();
-        let scopes = scopes.join(" and ");
-        if self.is_static {
-            write!(f, "{}: the zone file's record is served, not the scope {scopes}", self.name)
-        } else {
-            write!(
-                f,
-                "{}: {scopes} would share this name, so neither has it; give one a label of its own in \
-                 [[zones.\"...\".scopes]]",
-                self.name
-            )
+        let joined = |scopes: &[Scope]| scopes.iter().map(Scope::to_string).collect::<Vec<_>>().join(" and ");
+        const CURE: &str = "give one a label of its own in [[zones.\"...\".scopes]]";
+        match self {
+            Refusal::Shared { name, scopes } => {
+                write!(f, "{name}: {} would share this name, so none has it; {CURE}", joined(scopes))
+            }
+            Refusal::Static { name, scopes } => {
+                write!(f, "{name}: the zone file's record is served, not the scope {}", joined(scopes))
+            }
+            Refusal::Nameless { scope } => write!(f, "{scope}: no DNS name can be made of this name; {CURE}"),
         }
     }
 }
@@ -106,6 +120,7 @@ pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZo
     }
     for scope in scopes(zone, seen) {
         let chain = all.chain(chain_of(&scope));
+        let mut has_name = label_of(&zone.scopes, &scope).is_some();
         for (claim_kind, labels) in spellings(zone, &scope) {
             let has_label = label_of(&zone.scopes, &scope).is_some()
                 || scope
@@ -113,7 +128,10 @@ pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZo
                     .is_some_and(|dc| dc_label(&zone.scopes, dc).is_some_and(|own| !labels.contains(own)));
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
             let claimant = Claimant { claim: claim_kind, chain, scope: scope.clone(), has_label };
-            claim(&mut claims, &zone.apex, &labels, claimant);
+            has_name |= claim(&mut claims, &zone.apex, &labels, claimant);
+        }
+        if !has_name {
+            all.refused.push(Refusal::Nameless { scope });
         }
     }
     for (name, claimants) in claims {
@@ -124,9 +142,10 @@ pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZo
 
 impl ScopeNames {
     fn chain(&mut self, chain: Vec<Scope>) -> usize {
-        self.chains.iter().position(|known| *known == chain).unwrap_or_else(|| {
-            self.chains.push(chain);
-            self.chains.len() - 1
+        let next = self.chains.len();
+        *self.index.entry(chain).or_insert_with_key(|chain| {
+            self.chains.push(chain.clone());
+            next
         })
     }
 
@@ -143,7 +162,7 @@ impl ScopeNames {
         scopes.dedup();
         let chains: BTreeSet<usize> = claimants.iter().map(|claimant| claimant.chain).collect();
         if statics.records.contains_key(&name) {
-            self.refused.push(Refusal { name, scopes, is_static: true });
+            self.refused.push(Refusal::Static { name, scopes });
             return;
         }
         match chains.into_iter().collect::<Vec<_>>()[..] {
@@ -153,7 +172,7 @@ impl ScopeNames {
             [] => {}
             // Two aliases of one spelling: each scope has better names, so nobody misses this one.
             _ if best > Some(Claim::Primary) => {}
-            _ => self.refused.push(Refusal { name, scopes, is_static: false }),
+            _ => self.refused.push(Refusal::Shared { name, scopes }),
         }
     }
 }
@@ -180,12 +199,12 @@ pub fn conflicts(zone: &ZoneConfig, statics: &StaticZone) -> Vec<Problem> {
     problems
 }
 
-fn claim(claims: &mut BTreeMap<Name, Vec<Claimant>>, apex: &Name, labels: &[&str], claimant: Claimant) {
-    // A name that would be too long is no name; the scope keeps its shorter ones.
+/// Notes a claim; `false` where the labels make no name, because they are too long. The scope keeps its shorter ones.
+fn claim(claims: &mut BTreeMap<Name, Vec<Claimant>>, apex: &Name, labels: &[&str], claimant: Claimant) -> bool {
     let name = Name::from_labels(labels.iter().map(|label| label.as_bytes())).and_then(|name| name.append_domain(apex));
-    if let Ok(name) = name {
-        claims.entry(name.to_lowercase()).or_default().push(claimant);
-    }
+    let Ok(name) = name else { return false };
+    claims.entry(name.to_lowercase()).or_default().push(claimant);
+    true
 }
 
 /// Every datacenter and rack that is configured or was seen.
@@ -263,7 +282,10 @@ pub(super) mod tests {
             |name: &Name| name.to_ascii().replace(".alternator.local.", "").replace("alternator.local.", "@");
         let mut lines: Vec<String> =
             all.names.iter().map(|(name, index)| format!("{} = {}", relative(name), chain(index))).collect();
-        lines.extend(all.refused.iter().map(|refusal| format!("{} refused", relative(&refusal.name))));
+        lines.extend(all.refused.iter().map(|refusal| match refusal {
+            Refusal::Shared { name, .. } | Refusal::Static { name, .. } => format!("{} refused", relative(name)),
+            Refusal::Nameless { scope } => format!("{scope} nameless"),
+        }));
         lines.sort();
         lines
     }
@@ -310,6 +332,12 @@ pub(super) mod tests {
                 "r.old = DC1/r>DC1"
             ]
         );
+    }
+
+    #[test]
+    fn a_scope_no_label_can_be_made_of_is_told_until_it_has_one() {
+        assert_eq!(told(&zone(&[("日本", &[])], &[])), ["@ = cluster", "日本 nameless"]);
+        assert_eq!(told(&zone(&[("日本", &[])], &[("jp", &["日本"])])), ["@ = cluster", "jp = 日本"]);
     }
 
     #[test]
