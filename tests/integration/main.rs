@@ -1,4 +1,5 @@
 //! Black-box tests: the real server over real sockets, against the simulated cluster.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test's unwrap is an assertion, its name its documentation")]
 
+mod protocol;
 mod support;

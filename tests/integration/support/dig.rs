@@ -93,6 +93,11 @@ impl Dig {
         Some(reply)
     }
 
+    /// A way to send packets made octet by octet.
+    pub fn to(server: SocketAddr) -> Self {
+        Dig::new(server, ".", RecordType::A)
+    }
+
     /// Sends these bytes instead of the question's.
     pub async fn send(&self, bytes: &[u8], wait: Duration) -> Option<Reply> {
         let bytes = if self.tcp {
@@ -183,6 +188,16 @@ impl Reply {
                 _ => None,
             })
             .collect()
+    }
+
+    /// The sixteen bits behind the id.
+    pub fn flags(&self) -> u16 {
+        u16::from_be_bytes([self.bytes[2], self.bytes[3]])
+    }
+
+    /// Questions, answers, authorities, additionals: what the header says.
+    pub fn counts(&self) -> [u16; 4] {
+        [4, 6, 8, 10].map(|at| u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]))
     }
 
     pub fn ttl(&self) -> u32 {

@@ -1,9 +1,10 @@
 //! What every test needs: a server over a simulated cluster, and a way to ask it.
 
 mod dig;
+pub mod packet;
 mod server;
 mod wait;
 
-pub use dig::{Dig, Reply};
-pub use server::{TestServer, cluster, fast};
+pub use dig::{Dig, Reply, framed, read_frame};
+pub use server::{TestServer, ZONE, cluster, fast, steady};
 pub use wait::{PATIENCE, eventually, within};

@@ -40,6 +40,11 @@ pub fn fast(zone: &mut ZoneConfig) {
     zone.cluster.idle_interval = Duration::from_millis(100);
 }
 
+/// Patience, for tests of answers that must not change under way: no probe times out because the machine is busy.
+pub fn steady(zone: &mut ZoneConfig) {
+    zone.health.timeout = Duration::from_secs(5);
+}
+
 impl TestServer {
     /// `alternator.local` over the cluster: its first node is the seed, its datacenters and racks are configured, all
     /// addresses are answered, and times are [`fast`]; then `change`.
@@ -79,8 +84,7 @@ impl TestServer {
 
     /// A question for a name below the zone (`""` is the apex).
     pub fn dig(&self, name: &str, rtype: RecordType) -> Dig {
-        let name = if name.is_empty() { ZONE.to_owned() } else { format!("{name}.{ZONE}") };
-        Dig::new(self.address, &name, rtype)
+        Dig::new(self.address, &Self::name(name), rtype)
     }
 
     /// Asks over UDP.
@@ -112,5 +116,40 @@ impl TestServer {
 
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.app.counters().get(outcome)
+    }
+
+    /// Sends one packet over UDP, then over TCP: two replies alike in header and question, and each counted as this
+    /// outcome and no other. The server must not be asked by anybody else meanwhile.
+    pub async fn both_raw(&self, packet: &[u8], outcome: Outcome) -> [Reply; 2] {
+        let counts = || Outcome::ALL.map(|outcome| self.count(outcome));
+        let mut replies = Vec::new();
+        for dig in [Dig::to(self.address), Dig::to(self.address).tcp()] {
+            let mut expected = counts();
+            expected[outcome as usize] += 1;
+            let reply = dig.send(packet, super::PATIENCE).await;
+            let reply = reply.unwrap_or_else(|| panic!("no reply to {packet:02x?}"));
+            assert_eq!(counts(), expected, "the counters after {packet:02x?}, one more {outcome}");
+            assert_eq!(reply.bytes[..2], packet[..2], "the id is echoed");
+            assert!(reply.flags() & 0x8000 != 0, "a reply is a response");
+            replies.push(reply);
+        }
+        let [udp, tcp] = replies.try_into().unwrap();
+        assert_eq!((udp.flags(), udp.counts()), (tcp.flags(), tcp.counts()), "UDP and TCP alike: {packet:02x?}");
+        [udp, tcp]
+    }
+
+    /// [`TestServer::both_raw`] for a question.
+    pub async fn both(&self, dig: &Dig, outcome: Outcome) -> [Reply; 2] {
+        self.both_raw(&dig.bytes(), outcome).await
+    }
+
+    /// [`TestServer::both`] for a name below the zone, in class IN.
+    pub async fn both_of(&self, name: &str, rtype: RecordType, outcome: Outcome) -> [Reply; 2] {
+        self.both(&self.dig(name, rtype), outcome).await
+    }
+
+    /// The name of the zone, below it: `""` is the apex.
+    pub fn name(below: &str) -> String {
+        if below.is_empty() { ZONE.to_owned() } else { format!("{below}.{ZONE}") }
     }
 }
