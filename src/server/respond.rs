@@ -143,7 +143,7 @@ impl<'a, 'p> Reply<'a, 'p> {
     /// A dealt row.
     fn row(self, row: &[u8], records: u16) -> Outcome {
         if row.len() > self.room {
-            return self.truncated();
+            return self.truncated(ResponseCode::NoError);
         }
         self.out.extend_from_slice(row);
         finish(self.out, ResponseCode::NoError, true, [records, 0, 0], self.query.edns.as_ref());
@@ -163,7 +163,7 @@ impl<'a, 'p> Reply<'a, 'p> {
     fn append(self, zone: &ZoneInTable, body: &Body, rcode: ResponseCode) -> Outcome {
         let apex = HEADER_LEN + self.query.name.as_slice().len() - zone.zone.apex_wire.len();
         match body.append_to(self.out, apex as u16, self.room) {
-            None => self.truncated(),
+            None => self.truncated(rcode),
             Some(counts) => {
                 finish(self.out, rcode, true, counts, self.query.edns.as_ref());
                 outcome_of(rcode, counts[0] > 0)
@@ -172,8 +172,8 @@ impl<'a, 'p> Reply<'a, 'p> {
     }
 
     /// TC, no records, OPT kept: a cut RRset would be taken for a whole one by clients that ignore TC.
-    fn truncated(self) -> Outcome {
-        finish(self.out, ResponseCode::NoError, true, [0; 3], self.query.edns.as_ref());
+    fn truncated(self, rcode: ResponseCode) -> Outcome {
+        finish(self.out, rcode, true, [0; 3], self.query.edns.as_ref());
         self.out[2] |= 0x02;
         Outcome::Truncated
     }
