@@ -4,3 +4,4 @@
 mod names;
 mod protocol;
 mod support;
+mod zone_files;
