@@ -353,7 +353,10 @@ async fn alias_loops_end_soon_and_loops_within_a_file_are_refused_at_load() {
     let (_file, server) = of("$TTL 60\n*.w CNAME x.w\n").await;
     let reply = server.dig("y.w", RecordType::A).tcp().ask().await;
     assert_eq!(reply.rcode(), ResponseCode::NoError);
-    assert!((1..=16).contains(&reply.answers().len()), "{:?}", told(&reply));
+    assert_eq!(
+        told(&reply),
+        ["y.w.alternator.local. CNAME x.w.alternator.local.", "x.w.alternator.local. CNAME x.w.alternator.local."]
+    );
 
     let (one, two) =
         (ZoneFile::new("$TTL 60\na CNAME a.two.example.\n"), ZoneFile::new("$TTL 60\na CNAME a.one.example.\n"));
@@ -361,7 +364,7 @@ async fn alias_loops_end_soon_and_loops_within_a_file_are_refused_at_load() {
     config.zones.push(two.zone("two.example"));
     let server = TestServer::start(config).await;
     let reply = Dig::new(server.address, "a.one.example", RecordType::A).tcp().ask().await;
-    assert!((2..=16).contains(&reply.answers().len()), "{:?}", told(&reply));
+    assert_eq!(told(&reply), ["a.one.example. CNAME a.two.example.", "a.two.example. CNAME a.one.example."]);
 }
 
 #[tokio::test]
