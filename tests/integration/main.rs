@@ -4,4 +4,5 @@
 mod names;
 mod protocol;
 mod support;
+mod transport;
 mod zone_files;
