@@ -150,6 +150,16 @@ async fn broken_framing_closes_the_connection_and_only_that() {
 }
 
 #[tokio::test]
+async fn answers_owed_before_broken_framing_are_not_lost() {
+    let (_folder, server) = server().await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(&[host(1), host(2), vec![0, 0]].concat()).await.unwrap();
+    assert_host(&mut stream, 1).await;
+    assert_host(&mut stream, 2).await;
+    assert_closed(&mut stream).await;
+}
+
+#[tokio::test]
 async fn an_idle_connection_serves_its_next_query_and_delays_nobody() {
     let (_folder, server) = server().await;
     // Some send nothing, some half a query.
