@@ -114,7 +114,11 @@ async fn serve_connection(
             () = tokio::time::sleep_until(idle_at) => return Ok(()),
         };
         let mut start = 0;
-        while let Some(query) = next_query(&received[start..])? {
+        let mut framing = Ok(());
+        while let Some(query) = next_query(&received[start..]).unwrap_or_else(|error| {
+            framing = Err(error);
+            None
+        }) {
             start += 2 + query.len();
             responder.borrow_mut().respond(query, source, Transport::Tcp, &mut reply);
             if !reply.is_empty() {
@@ -131,6 +135,8 @@ async fn serve_connection(
             idle_at = tokio::time::Instant::now() + IDLE;
             send(&mut stream, &mut replies).await?;
         }
+        // Not before the answers to what came whole are sent.
+        framing?;
         if end {
             return stream.shutdown().await;
         }
