@@ -118,7 +118,7 @@ fn introduction(nodes: &[NodeSpec], node_port: u16, address: Option<SocketAddr>)
         text.push_str(&format!("  {dc:<5} {rack:<7} {}\n", here.join("  ")));
     }
     let zone = ZONE.trim_end_matches('.');
-    text.push_str(&format!("\nanswered as {zone} on 127.0.0.1:{dns_port}. Try, in another terminal:\n\n"));
+    text.push_str(&format!("\nAnswered as {zone} on 127.0.0.1:{dns_port}. Try, in another terminal:\n\n"));
     for (question, comment) in [
         (zone.to_owned(), "live nodes of the whole cluster"),
         (format!("dc1.{zone}"), "of one datacenter"),

@@ -21,7 +21,13 @@ const MISCONFIGURED: u8 = 2;
 
 /// Authoritative DNS server that balances clients over the live nodes of a ScyllaDB Alternator cluster.
 #[derive(Debug, Parser)]
-#[command(name = "alternator-dns", version, arg_required_else_help = true)]
+#[command(
+    name = "alternator-dns",
+    version,
+    arg_required_else_help = true,
+    after_help = "Start with \"alternator-dns demo\".\n\n\
+                  Exit status: 0 fine; 1 the server cannot run, or a part of it ended; 2 wrong usage or configuration"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,6 +46,11 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Every option of the file is an environment variable too (ALTERNATOR_DNS_TTL=5s): \"alternator-dns config\" lists them.
+What holds: defaults < file < environment < options given here.
+
+Example: alternator-dns serve --zone alternator.example.com --seed 10.0.0.1 --seed 10.0.0.2 --listen 0.0.0.0:53")]
 struct ServeArgs {
     #[command(flatten)]
     config: ConfigArg,

@@ -1,6 +1,7 @@
 //! Black-box tests: the real server over real sockets, against the simulated cluster.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test's unwrap is an assertion, its name its documentation")]
 
+mod cli;
 mod names;
 mod protocol;
 mod support;
