@@ -27,6 +27,11 @@ pub struct Limits {
     pub keep_alive: bool,
 }
 
+/// The client cannot be set up: TLS, as good as always.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SetupError(#[from] reqwest::Error);
+
 /// A node's reply, read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -45,7 +50,7 @@ const LONGEST_TEXT: usize = 200;
 
 impl NodeClient {
     /// A client for the cluster's scheme and port. Fails only where TLS cannot be set up.
-    pub fn new(cluster: &ClusterConfig, limits: Limits) -> Result<Self, reqwest::Error> {
+    pub fn new(cluster: &ClusterConfig, limits: Limits) -> Result<Self, SetupError> {
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::{ClusterConfig, HealthConfig},
-    http::{Limits, NodeClient},
+    http::{Limits, NodeClient, SetupError},
     model::{Failure, Health, Topology},
 };
 
@@ -41,7 +41,7 @@ const PUBLISH_SPACING: Duration = Duration::from_millis(10);
 /// Why probing cannot start.
 #[derive(Debug, thiserror::Error)]
 #[error("the prober's HTTP client cannot be set up")]
-pub struct StartError(#[source] reqwest::Error);
+pub struct StartError(#[source] SetupError);
 
 /// Probes the members of `topology` and publishes [`Health`] whenever others would see a difference, until `stop`.
 ///
