@@ -47,7 +47,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Every option of the file is an environment variable too (ALTERNATOR_DNS_TTL=5s): \"alternator-dns config\" lists them.
+Almost every option of the file is an environment variable too (ALTERNATOR_DNS_TTL=5s): see \"alternator-dns config\".
 What holds: defaults < file < environment < options given here.
 
 Example: alternator-dns serve --zone alternator.example.com --seed 10.0.0.1 --seed 10.0.0.2 --listen 0.0.0.0:53")]

@@ -62,15 +62,23 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let joined = |scopes: &[Scope]| scopes.iter().map(Scope::to_string).collect::<Vec<_>>().join(" and ");
-        const CURE: &str = "give one a label of its own in [[zones.\"...\".scopes]]";
+        let cure = |scope: Option<&Scope>| {
+            let scope = scope.map_or_else(String::new, Scope::to_string);
+            format!("[[zones.\"...\".scopes]] label = \"...\", chain = [\"{scope}\"]")
+        };
         match self {
-            Refusal::Shared { name, scopes } => {
-                write!(f, "{name}: {} would share this name, so none has it; {CURE}", joined(scopes))
-            }
+            Refusal::Shared { name, scopes } => write!(
+                f,
+                "{name}: {} would share this name, so none has it; give one a label of its own: {}",
+                joined(scopes),
+                cure(scopes.first())
+            ),
             Refusal::Static { name, scopes } => {
                 write!(f, "{name}: the zone file's record is served, not the scope {}", joined(scopes))
             }
-            Refusal::Nameless { scope } => write!(f, "{scope}: no DNS name can be made of this name; {CURE}"),
+            Refusal::Nameless { scope } => {
+                write!(f, "{scope}: no DNS name can be made of it; give it a label: {}", cure(Some(scope)))
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test's unwrap is an assertion, its name its documentation")]
 
 mod cli;
+mod layering;
 mod names;
 mod protocol;
 mod support;
