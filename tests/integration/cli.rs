@@ -23,7 +23,9 @@ fn program(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alternator-dns"));
     let ours =
         std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("ALTERNATOR_DNS_"));
-    ours.for_each(|name| drop(command.env_remove(name)));
+    ours.for_each(|name| {
+        command.env_remove(name);
+    });
     command.env_remove("RUST_LOG").current_dir(folder).args(args).stdin(Stdio::null());
     command
 }

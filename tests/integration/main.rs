@@ -1,10 +1,14 @@
 //! Black-box tests: the real server over real sockets, against the simulated cluster.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test's unwrap is an assertion, its name its documentation")]
+#![allow(unreachable_pub, reason = "nobody uses this crate: pub means for the other modules, as in a library")]
 
 mod cli;
+mod discovery;
 mod layering;
 mod names;
+mod proof_of_concept;
 mod protocol;
+mod scenarios;
 mod support;
 mod transport;
 mod zone_files;

@@ -98,6 +98,29 @@ impl Dig {
         Dig::new(server, ".", RecordType::A)
     }
 
+    /// Sends the question this many times, each after the reply to the one before, over one socket or connection.
+    pub async fn repeat(&self, times: usize) -> Vec<Reply> {
+        let (bytes, mut replies) = (self.bytes(), Vec::new());
+        if self.tcp {
+            let mut stream = TcpStream::connect(self.server).await.unwrap();
+            for _ in 0..times {
+                stream.write_all(&framed(&bytes)).await.unwrap();
+                replies.push(timeout(REPLY_WITHIN, read_frame(&mut stream)).await.unwrap().expect("a reply"));
+            }
+        } else {
+            let socket = UdpSocket::bind((self.from, 0)).await.unwrap();
+            socket.connect(self.server).await.unwrap();
+            for _ in 0..times {
+                let mut reply = vec![0; 65_535];
+                socket.send(&bytes).await.unwrap();
+                let len = timeout(REPLY_WITHIN, socket.recv(&mut reply)).await.expect("a reply").unwrap();
+                reply.truncate(len);
+                replies.push(reply);
+            }
+        }
+        replies.into_iter().map(|bytes| Reply { message: Message::from_vec(&bytes).unwrap(), bytes }).collect()
+    }
+
     /// Sends these bytes instead of the question's.
     pub async fn send(&self, bytes: &[u8], wait: Duration) -> Option<Reply> {
         let bytes = if self.tcp {

@@ -6,5 +6,5 @@ mod server;
 mod wait;
 
 pub use dig::{Dig, Reply, framed, read_frame};
-pub use server::{TestServer, ZONE, cluster, fast, steady};
+pub use server::{TestServer, ZONE, asked, cluster, fast, ip, set, steady};
 pub use wait::{PATIENCE, eventually, within};

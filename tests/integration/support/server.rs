@@ -1,6 +1,10 @@
 //! A server in this process, over a simulated cluster.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
 
 use alternator_dns::{
     app::{self, App},
@@ -10,7 +14,7 @@ use alternator_dns::{
 };
 use hickory_proto::rr::{Name, RecordType};
 
-use super::{Dig, Reply, eventually};
+use super::{Dig, PATIENCE, Reply, eventually};
 
 /// The zone of every test that needs only one.
 pub const ZONE: &str = "alternator.local";
@@ -24,7 +28,7 @@ pub struct TestServer {
 /// A cluster of nodes written as `"dc1/rack1 127.0.9.1"`; a crash is noticed by the other nodes after half a second.
 pub async fn cluster(nodes: &[&str]) -> Cluster {
     let node = |text: &&str| {
-        let (place, address) = text.split_once(' ').unwrap();
+        let (place, address) = text.rsplit_once(' ').unwrap();
         let (dc, rack) = place.split_once('/').unwrap();
         NodeSpec::new(address.parse::<std::net::IpAddr>().unwrap(), dc, rack)
     };
@@ -43,6 +47,23 @@ pub fn fast(zone: &mut ZoneConfig) {
 /// Patience, for tests of answers that must not change under way: no probe times out because the machine is busy.
 pub fn steady(zone: &mut ZoneConfig) {
     zone.health.timeout = Duration::from_secs(5);
+}
+
+/// Texts as a set, to be compared with answers.
+pub fn set(texts: &[&str]) -> BTreeSet<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// An address of a node.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Whether these nodes were asked for their lists this many times more from now on.
+pub fn asked<'c>(cluster: &'c Cluster, nodes: &[&str], times: u64) -> impl Fn() -> bool + use<'c> {
+    let count = |node| cluster.counters(node).localnodes;
+    let goals: Vec<(IpAddr, u64)> = nodes.iter().map(|node| (ip(node), count(ip(node)) + times)).collect();
+    move || goals.iter().all(|&(node, goal)| cluster.counters(node).localnodes >= goal)
 }
 
 impl TestServer {
@@ -97,15 +118,36 @@ impl TestServer {
         self.ask(name, RecordType::A).await.set()
     }
 
-    /// Waits until a name is answered with exactly these addresses (of any family).
+    /// The addresses of a name of both families, over UDP and over TCP.
+    async fn both_families(&self, name: &str) -> [BTreeSet<String>; 2] {
+        let mut sets = [BTreeSet::new(), BTreeSet::new()];
+        for rtype in [RecordType::A, RecordType::AAAA] {
+            let dig = self.dig(name, rtype);
+            sets[0].extend(dig.ask().await.set());
+            sets[1].extend(dig.tcp().ask().await.set());
+        }
+        sets
+    }
+
+    /// Waits until a name is answered with exactly these addresses (of any family), over UDP and over TCP.
     pub async fn answers(&self, name: &str, addresses: &[&str]) {
-        let wanted: BTreeSet<String> = addresses.iter().map(|address| (*address).to_owned()).collect();
-        let ask = async || {
-            let mut set = self.ask(name, RecordType::A).await.set();
-            set.extend(self.ask(name, RecordType::AAAA).await.set());
-            set
-        };
-        eventually(ask, |set| *set == wanted).await;
+        let wanted = set(addresses);
+        eventually(|| self.both_families(name), |sets| sets.iter().all(|set| *set == wanted)).await;
+    }
+
+    /// Asserts that a name is answered with exactly these addresses, over UDP and over TCP, until `done`.
+    pub async fn keeps_answering(&self, name: &str, addresses: &[&str], done: impl Fn() -> bool) {
+        let (wanted, start) = (set(addresses), Instant::now());
+        while !done() {
+            for answered in self.both_families(name).await {
+                if answered != wanted {
+                    let told = self.explain(name).await;
+                    panic!("{name:?} after {:?}: {answered:?}, not {wanted:?}; now {told:#?}", start.elapsed());
+                }
+            }
+            assert!(start.elapsed() < PATIENCE, "nothing happens");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The lines of a name's explanation.
