@@ -288,6 +288,8 @@ async fn a_datacenter_fails_over_to_others_only_where_the_zone_says_so() {
     let others = [vec![nodes.seed.as_str()], nodes.dc3()].concat();
     soon(&moving, "dc2", &others).await;
     soon(&moving, "dc2.rac2", &others).await;
+    let told = async || staying.explain("dc2").await;
+    within(SOON, told, |told| told.iter().any(|line| line.starts_with("stale:"))).await;
     staying.keeps_answering("dc2", &nodes.dc2(), asked(&nodes.cluster, &[&nodes.seed], 20)).await;
     nodes.cluster.start_node(ip(nodes.dc2()[0])).await.unwrap();
     for server in [&staying, &moving] {
