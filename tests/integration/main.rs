@@ -4,11 +4,15 @@
 
 mod cli;
 mod discovery;
+mod distribution;
+mod incidents;
 mod layering;
 mod names;
 mod proof_of_concept;
 mod protocol;
+mod restart;
 mod scenarios;
+mod shutdown;
 mod support;
 mod transport;
 mod zone_files;

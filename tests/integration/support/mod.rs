@@ -1,10 +1,14 @@
 //! What every test needs: a server over a simulated cluster, and a way to ask it.
 
 mod dig;
+mod load;
 pub mod packet;
+mod program;
 mod server;
 mod wait;
 
 pub use dig::{Dig, Reply, framed, read_frame};
+pub use load::{Load, Sample};
+pub use program::{PROGRAM, Program, address_in, collect};
 pub use server::{TestServer, ZONE, asked, cluster, fast, ip, set, steady};
 pub use wait::{PATIENCE, eventually, within};
