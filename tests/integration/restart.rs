@@ -152,6 +152,22 @@ async fn the_state_file_follows_every_change_and_is_never_half_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_file_that_could_not_be_written_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = cluster(&["dc1/rack1 127.12.62.1"]).await;
+    // A file where the folder should be.
+    let folder = dir.path().join("state");
+    fs::write(&folder, "in the way").unwrap();
+    let server = TestServer::start(remembering(&cluster, &folder)).await;
+    server.answers("", &["127.12.62.1"]).await;
+    // Longer than all changes of the start take: from now on nothing happens in the cluster.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    fs::remove_file(&folder).unwrap();
+    within(PATIENCE, || async { serving(&folder) }, |nodes| nodes == &["127.12.62.1"]).await;
+    server.answers("", &["127.12.62.1"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_state_file_whatever_it_holds_keeps_the_program_from_starting() {
     let cluster = cluster(&["dc1/rack1 127.12.63.1"]).await;
     let port = cluster.port().to_string();
