@@ -97,6 +97,7 @@ impl Zone {
             loop {
                 let stopping = tokio::select! {
                     changed = epochs.changed() => changed.is_err(),
+                    () = tokio::time::sleep(WRITE_EVERY), if failing => false,
                     () = stop.cancelled() => true,
                 };
                 let epoch = *epochs.borrow_and_update();
@@ -111,7 +112,12 @@ impl Zone {
                     };
                     let result = tokio::task::spawn_blocking(save).await;
                     match result {
-                        Ok(Ok(())) => failing = false,
+                        Ok(Ok(())) => {
+                            if failing {
+                                tracing::info!(zone = source.config.name(), "the state file can be written again");
+                            }
+                            failing = false;
+                        }
                         Ok(Err(error)) if !failing => {
                             tracing::error!(%error, "cannot write the state file; trying on");
                             failing = true;
