@@ -174,7 +174,7 @@ async fn no_state_file_whatever_it_holds_keeps_the_program_from_starting() {
     let good = r#"{"format": "alternator-dns state", "version": 1, "zone": "alternator.local", "epoch": 7,
         "nodes": [{"address": "127.12.63.1", "datacenter": null, "rack": null, "serves": true}], "scopes": []}"#;
     let huge = vec![b' '; 9 << 20];
-    let cases: [(&str, Option<&[u8]>); 9] = [
+    let cases: [(&str, Option<&[u8]>); 10] = [
         ("empty", Some(b"")),
         ("binary", Some(b"\xff\x00\xfe")),
         ("cut off", Some(&good.as_bytes()[..100])),
@@ -184,6 +184,7 @@ async fn no_state_file_whatever_it_holds_keeps_the_program_from_starting() {
         ("another format", Some(&good.replace("dns state", "dns zone").into_bytes().leak()[..])),
         ("no address", Some(&good.replace("127.12.63.1", "0.0.0.0").into_bytes().leak()[..])),
         ("too long", Some(&huge)),
+        ("a folder", None),
     ];
     for (what, content) in cases {
         let dir = tempfile::tempdir().unwrap();
