@@ -105,9 +105,9 @@ impl Zone {
                 let content = state::content(&topology, &health);
                 // An empty topology is what a start begins with: never a reason to forget the last one.
                 if !content.is_empty() && written.as_ref() != Some(&(epoch, content.clone())) {
-                    let (dir, source) = (dir.clone(), source.clone());
+                    let (dir, zone) = (dir.clone(), source.clone());
                     let save = move || {
-                        let zone = &source.config;
+                        let zone = &zone.config;
                         state::save(&dir, &zone.name(), &zone.cluster.seeds, epoch, &topology, &health)
                     };
                     let result = tokio::task::spawn_blocking(save).await;

@@ -39,7 +39,7 @@ pub struct Remembered {
 /// Why a state file could not be used or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Reading or writing failed.
+    /// Writing failed.
     #[error("{path}: {source}")]
     Io {
         /// The file.
@@ -47,7 +47,7 @@ pub enum StateError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The content is not what we wrote. The file has been set aside.
+    /// It cannot be read, or is not what we wrote. It has been set aside.
     #[error("{path} is no state file of ours ({reason}); it was set aside as {aside} and is not used")]
     Foreign {
         /// The file.
@@ -56,6 +56,20 @@ pub enum StateError {
         reason: String,
         /// Where it is now.
         aside: PathBuf,
+    },
+    /// The same, and it could not be set aside.
+    #[error(
+        "{path} is no state file of ours ({reason}); it is not used, and could not be set aside as {aside}: {source}"
+    )]
+    Stuck {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// Where it should be.
+        aside: PathBuf,
+        /// Why it is not there.
+        source: io::Error,
     },
 }
 
@@ -87,21 +101,26 @@ struct NodeLine {
 /// the one that was asked for.
 pub fn load(dir: &Path, zone: &str, seeds: &[Seed]) -> Result<Option<Remembered>, StateError> {
     let path = path(dir, zone);
-    let io_error = |source| StateError::Io { path: path.clone(), source };
-    let file = match File::open(&path) {
+    let reason = match read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(io_error)?,
+        Err(error) => error.to_string(),
+        Ok(text) => match parse(&text, zone, seeds) {
+            Ok(remembered) => return Ok(Some(remembered)),
+            Err(reason) => reason,
+        },
     };
-    let mut text = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut text).map_err(io_error)?;
-    match parse(&text, zone, seeds) {
-        Ok(remembered) => Ok(Some(remembered)),
-        Err(reason) => {
-            let aside = path.with_extension("json.damaged");
-            fs::rename(&path, &aside).map_err(io_error)?;
-            Err(StateError::Foreign { path, reason, aside })
-        }
+    // What cannot be read goes out of the way as well: a folder in the file's place could never be written over.
+    let aside = path.with_extension("json.damaged");
+    match fs::rename(&path, &aside) {
+        Ok(()) => Err(StateError::Foreign { path, reason, aside }),
+        Err(source) => Err(StateError::Stuck { path, reason, aside, source }),
     }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn parse(text: &[u8], zone: &str, seeds: &[Seed]) -> Result<Remembered, String> {
@@ -265,6 +284,14 @@ mod tests {
             assert_eq!(fs::read_to_string(dir.path().join("z.json.damaged")).unwrap(), bad);
             assert_eq!(load(dir.path(), "z", &seeds()).unwrap(), None);
         }
+        // A folder cannot take the place of the file set aside before.
+        fs::create_dir(dir.path().join("z.json")).unwrap();
+        let error = load(dir.path(), "z", &seeds()).unwrap_err();
+        assert!(matches!(error, StateError::Stuck { .. }), "{error}");
+        fs::remove_file(dir.path().join("z.json.damaged")).unwrap();
+        let error = load(dir.path(), "z", &seeds()).unwrap_err();
+        assert!(matches!(error, StateError::Foreign { .. }), "{error}");
+        assert!(dir.path().join("z.json.damaged").is_dir());
     }
 
     #[test]
