@@ -238,3 +238,43 @@ async fn the_serial_grows_with_every_change() {
         assert!(is_after(serial(&server).await, between));
     }
 }
+
+/// Many nodes that are found one after another make many changes within the first second.
+async fn serials_over_restarts(net: u8, state_dir: Option<&Path>) {
+    let nodes: Vec<String> = (1..=24).map(|last| format!("dc1/rack{} 127.12.{net}.{last}", last % 3)).collect();
+    let cluster = cluster(&nodes.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut config = TestServer::config(&TestServer::zone(&cluster, |_| {}));
+    config.server.state_dir = state_dir.map(Path::to_owned);
+    let mut last = None;
+    for run in 0..5 {
+        let server = TestServer::start(config.clone()).await;
+        let first = serial(&server).await;
+        if let Some(last) = last {
+            assert!(is_after(first, last), "run {run} starts with {first} after {last}");
+        }
+        // Nodes come and go for a moment, as at a rolling restart.
+        eventually(|| server.set(""), |set| set.len() == 24).await;
+        for node in &cluster.nodes()[1..=5] {
+            cluster.stop(node.address).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(60)).await;
+        }
+        eventually(|| server.set(""), |set| set.len() == 19).await;
+        for node in &cluster.nodes()[1..=5] {
+            cluster.start_node(node.address).await.unwrap();
+        }
+        eventually(|| server.set(""), |set| set.len() == 24).await;
+        last = Some(serial(&server).await);
+        server.app.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_serial_never_goes_back_over_restarts_with_a_state_file() {
+    let dir = tempfile::tempdir().unwrap();
+    serials_over_restarts(65, Some(dir.path())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_serial_never_goes_back_over_restarts_without_a_state_file() {
+    serials_over_restarts(66, None).await;
+}
