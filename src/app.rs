@@ -136,7 +136,7 @@ fn start_zone(
 ) -> Result<Zone, StartError> {
     let name = zone.name();
     let remembered = state_dir.and_then(|dir| remembered(dir, &name, &zone.cluster.seeds));
-    let (epoch, initial) = remembered.map_or((0, Topology::default()), |known| (known.epoch, known.topology));
+    let (epoch, initial) = remembered.map_or((None, Topology::default()), |known| (Some(known.epoch), known.topology));
     let wake = Arc::new(Notify::new());
     let waker = wake.clone();
     let demand = Arc::new(Demand::new(move || waker.notify_one()));

@@ -65,10 +65,19 @@ pub struct CompiledZone {
     decks: BTreeMap<(Vec<Scope>, Family), Arc<Deck>>,
 }
 
-/// The epoch after `previous`: the time where that is later, so that it stays monotonic across restarts even without
-/// a state file.
-pub fn next_epoch(previous: u32, unix_seconds: u64) -> u32 {
-    previous.saturating_add(1).max(u32::try_from(unix_seconds).unwrap_or(0))
+/// The epoch after `previous`: the clock where that is later, so that epochs grow over restarts even without a state
+/// file. Epochs are SOA serials, which wrap (RFC 1982). The clock must tick at least as often as zones are compiled:
+/// epochs that run ahead of it would be taken back by the next start.
+pub fn next_epoch(previous: Option<u32>, clock: u32) -> u32 {
+    match previous {
+        Some(previous) if !is_after(clock, previous) => previous.wrapping_add(1),
+        _ => clock,
+    }
+}
+
+/// Whether a serial comes after another (RFC 1982 section 3.2).
+fn is_after(serial: u32, other: u32) -> bool {
+    (1..1 << 31).contains(&serial.wrapping_sub(other))
 }
 
 /// Compiles a plan. Decks that `previous` already has for the same nodes are taken over, so that their rows (and the
@@ -479,5 +488,15 @@ mod tests {
         let lines = super::super::explain(&compiled, compiled.plan.names.names[&compiled.source.config.apex]);
         let octets: usize = lines.iter().map(|line| 12 + 1 + line.len()).sum();
         assert!(octets <= 65_535 - 12 - 259 - 11, "{octets} octets");
+    }
+
+    #[test]
+    fn epochs_follow_the_clock_and_grow_without_it() {
+        assert_eq!(next_epoch(None, 7), 7);
+        assert_eq!(next_epoch(Some(7), 100), 100);
+        assert_eq!(next_epoch(Some(100), 100), 101);
+        assert_eq!(next_epoch(Some(100), 7), 101, "the clock was set back");
+        assert_eq!(next_epoch(Some(u32::MAX), u32::MAX), 0, "serials wrap");
+        assert_eq!(next_epoch(Some(u32::MAX - 5), 3), 3);
     }
 }

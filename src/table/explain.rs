@@ -16,7 +16,7 @@ const NODES_TOLD: usize = 100;
 /// plan as the decks.
 ///
 /// ```text
-/// scope=dc1/rack1 chain=dc1/rack1>dc1 epoch=1763700000 ttl=5s
+/// scope=dc1/rack1 chain=dc1/rack1>dc1 epoch=1142827008 ttl=5s
 /// A: level 2 of 2 (dc1), 4 nodes, fallback
 /// AAAA: none in this scope
 /// in 127.0.1.121 dc1/rack2: up
