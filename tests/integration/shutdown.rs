@@ -86,6 +86,44 @@ async fn sigint_ends_the_program_and_what_was_received_is_answered() {
 }
 
 #[tokio::test]
+async fn what_waits_in_the_kernel_when_the_signal_comes_is_answered() {
+    let (_dir, config) = configuration("workers = 2");
+    let (program, address) = Program::serve(&["--config", &config]);
+    let dig = Dig::new(address, "static.z.example", RecordType::A);
+    let query = dig.bytes();
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    kept.write_all(&framed(&query)).await.unwrap();
+    read_frame(&mut kept).await.unwrap();
+
+    // While the program is stopped, the kernel takes connections and queries for it.
+    program.signal("STOP");
+    kept.write_all(&framed(&query)).await.unwrap();
+    let (mut streams, mut sockets) = (vec![kept], Vec::new());
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&framed(&query)).await.unwrap();
+        streams.push(stream);
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.connect(address).await.unwrap();
+        socket.send(&query).await.unwrap();
+        sockets.push(socket);
+    }
+    program.signal("TERM");
+    program.signal("CONT");
+    for (number, stream) in streams.iter_mut().enumerate() {
+        let reply = read_frame(stream).await;
+        assert!(reply.is_some(), "connection {number} was closed without a reply");
+    }
+    for (number, socket) in sockets.iter().enumerate() {
+        let reply = tokio::time::timeout(PATIENCE, socket.recv(&mut [0; 512])).await;
+        assert!(matches!(reply, Ok(Ok(_))), "UDP query {number}: {reply:?}");
+    }
+    let (status, took, log, _) = program.end().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test]
 async fn a_signal_right_after_the_start_ends_the_program_in_order() {
     let (_dir, config) = configuration("");
     for _ in 0..10 {
