@@ -21,7 +21,7 @@ use crate::table::Table;
 
 /// Connections the kernel holds until they are accepted; the common maximum (`net.core.somaxconn` before Linux 5.4
 /// was 128, since then 4096).
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// Tries for a port that is free for both UDP and TCP when port 0 is asked for. Each try is almost certain to succeed.
 const PORT_TRIES: usize = 20;

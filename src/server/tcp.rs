@@ -33,6 +33,14 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// Pause after accept failed: out of descriptors, most likely, and only closing connections helps.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
 
+/// How long nothing may happen before a listener or connection that is told to stop ends: the runtime learns within this
+/// time what the kernel has received. Far longer than that takes, and not felt by whoever waits for the end.
+const LAST_LOOK: Duration = Duration::from_millis(10);
+
+/// Connections still taken when told to stop, so that clients who keep coming do not hold up the end: as many as may
+/// have waited in the kernel.
+const MAX_LATE: i32 = super::listeners::BACKLOG;
+
 /// How long open connections may take to finish when stopping.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 
@@ -58,12 +66,14 @@ async fn accept(listener: std::net::TcpListener, responder: Shared, stop: &Stop)
         Err(error) => return tracing::error!(%error, "a TCP worker cannot start"),
     };
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut failing = false;
+    let (mut failing, mut late) = (false, 0);
     loop {
         let accepted = tokio::select! {
-            () = stop.token.cancelled() => return,
-            accepted = accept_one(&listener, &places) => accepted,
+            biased;
+            accepted = accept_one(&listener, &places), if late < MAX_LATE => accepted,
+            () = last_look(stop) => return,
         };
+        late += i32::from(stop.token.is_cancelled());
         match accepted {
             Ok((stream, source, place)) => {
                 failing = false;
@@ -83,6 +93,12 @@ async fn accept(listener: std::net::TcpListener, responder: Shared, stop: &Stop)
             }
         }
     }
+}
+
+/// Completes when told to stop and nothing has happened since for a moment: what had been received by then counts.
+async fn last_look(stop: &Stop) {
+    stop.token.cancelled().await;
+    tokio::time::sleep(LAST_LOOK).await;
 }
 
 async fn accept_one(
@@ -110,7 +126,7 @@ async fn serve_connection(
         let end = tokio::select! {
             biased;
             read = stream.read_buf(&mut received) => read? == 0,
-            () = stop.token.cancelled() => true,
+            () = last_look(stop) => true,
             () = tokio::time::sleep_until(idle_at) => return Ok(()),
         };
         let mut start = 0;
