@@ -5,6 +5,7 @@
 mod cli;
 mod discovery;
 mod distribution;
+mod docs;
 mod incidents;
 mod layering;
 mod names;
