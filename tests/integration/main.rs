@@ -9,6 +9,7 @@ mod docs;
 mod incidents;
 mod layering;
 mod names;
+mod pipes;
 mod proof_of_concept;
 mod protocol;
 mod restart;
