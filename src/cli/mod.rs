@@ -2,11 +2,27 @@
 //!
 //! Exit codes: 0 fine; 1 the server could not run (an address, a part that ended); 2 wrong usage or configuration.
 
+/// As std's `print!`, but a reader that leaves early (`| head`) is no failure.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::cli::tell(format_args!($($text)*)) };
+}
+
+/// As std's `println!`, with the same difference.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::cli::tell(format_args!("{}\n", format_args!($($text)*))) };
+}
+
 mod check;
 mod demo;
 mod serve;
 
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::{
+    fmt,
+    future::Future,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -112,6 +128,17 @@ pub fn run() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Writes to standard output. Only a reader that has left is overlooked; on a full disk the command ends.
+fn tell(text: fmt::Arguments<'_>) {
+    match io::stdout().write_fmt(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("alternator-dns: cannot write to standard output: {error}");
+            std::process::exit(FAILED.into());
+        }
+        _ => {}
+    }
 }
 
 /// Loads the configuration from file, environment and flags.
