@@ -5,17 +5,17 @@ begin dig
 
 namespace demo
 spawn "${NS[demo]}" demo "$SERVER" demo
-within 20 grep -q 'Try, in another terminal' "$WORK/demo.log" || fail "the demo does not start"
+within 60 grep -q 'Try, in another terminal' "$WORK/demo.log" || fail "the demo does not start"
 DIG_NS=demo
 DIG_ARGS=(-p 5300 @127.0.0.1)
 Z=alternator.local
-within 20 answered $Z A 8 || fail "the demo does not answer eight addresses"
+within 60 answered $Z A 8 || fail "the demo does not answer eight addresses"
 
 echo "-- what the demo prints can be pasted"
 grep -E '^  dig ' "$WORK/demo.log" | sed 's/ *#.*//' >"$WORK/lines"
 equal "$(wc -l <"$WORK/lines")" 4 "four dig lines are printed"
 # All twelve IPv4 nodes are in: the racks' lines then hold both of theirs.
-within 20 sh -c "ip netns exec ${NS[demo]} dig +short -p 5300 @127.0.0.1 TXT _explain.$Z | grep -c '^\"in ' | grep -qx 13" ||
+within 60 sh -c "ip netns exec ${NS[demo]} dig +short -p 5300 @127.0.0.1 TXT _explain.$Z | grep -c '^\"in ' | grep -qx 13" ||
     fail "not all 13 nodes come in: $(ask +short TXT _explain.$Z)"
 ok "all 13 nodes are in"
 # The sums of lines: eight nodes; six of dc1; two of its rack1; the explanation.

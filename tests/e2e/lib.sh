@@ -112,7 +112,8 @@ end() {
 
 # within SECONDS COMMAND...: repeats the command until it succeeds.
 within() {
-    local deadline=$((SECONDS + $1))
+    # SECONDS counts whole ones.
+    local deadline=$((SECONDS + $1 + 1))
     shift
     until "$@"; do
         [ $SECONDS -lt "$deadline" ] || return 1
@@ -175,7 +176,7 @@ cluster() {
     ip netns exec "$namespace" "$CLUSTER" --port 8000 "$@" <"$WORK/commands" >"$WORK/cluster.log" 2>&1 9>&- &
     PIDS+=($!)
     echo "$CLUSTER $*" >"$WORK/$!.what"
-    within 10 grep -q '^ready ' "$WORK/cluster.log" || fail "the simulated cluster does not start"
+    within 30 grep -q '^ready ' "$WORK/cluster.log" || fail "the simulated cluster does not start"
 }
 
 # tell COMMAND...: one command to the simulated cluster; prints what it answers.
@@ -183,7 +184,7 @@ tell() {
     local before
     before=$(wc -l <"$WORK/cluster.log")
     echo "$*" >&9
-    within 10 told "$before" || fail "the simulated cluster does not answer: $*"
+    within 30 told "$before" || fail "the simulated cluster does not answer: $*"
     tail -n +$((before + 1)) "$WORK/cluster.log" | grep -v '^ok$' || true
 }
 

@@ -26,7 +26,7 @@ server srv serve --config "$WORK/server.toml"
 DIG_NS=srv
 DIG_ARGS=(-p 5300 @127.0.0.1)
 Z=alternator.internal
-within 20 answered $Z A 4 || fail "the server does not answer"
+within 60 answered $Z A 4 || fail "the server does not answer"
 
 ETC=/etc/netns/${NS[srv]}
 mkdir -p "$ETC"

@@ -34,5 +34,5 @@ start_cluster() {
     DIG_NS=srv
     DIG_ARGS=(-p 53 @10.99.0.53)
     all_in() { [ "$(in_ns srv dig +short +time=1 +tries=1 @10.99.0.53 TXT _explain.alternator.local 2>/dev/null | grep -c '^"in ')" = "$1" ]; }
-    within 20 all_in $# || fail "not all $# nodes come in: $(ask TXT _explain.alternator.local)"
+    within 60 all_in $# || fail "not all $# nodes come in: $(ask TXT _explain.alternator.local)"
 }

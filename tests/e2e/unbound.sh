@@ -77,9 +77,9 @@ spawn "${NS[srv]}" unbound unbound -d -c "$WORK/unbound.conf"
 DIG_NS=srv
 DIG_ARGS=(@127.0.0.1)
 Z=alternator.local
-within 20 answered $Z A 6 && within 20 answered $Z AAAA 1 || fail "unbound does not resolve the apex: $(ask $Z A)"
+within 60 answered $Z A 6 && within 60 answered $Z AAAA 1 || fail "unbound does not resolve the apex: $(ask $Z A)"
 # The AAAA answer holds one address: both nodes must have come in before shares are counted.
-within 20 sh -c "ip netns exec ${NS[srv]} dig +short -p 5300 @127.0.0.1 TXT _explain.$Z | grep -c '^\"in ' | grep -qx 8" ||
+within 60 sh -c "ip netns exec ${NS[srv]} dig +short -p 5300 @127.0.0.1 TXT _explain.$Z | grep -c '^\"in ' | grep -qx 8" ||
     fail "not all 8 nodes come in"
 
 # The cache must not hide the server: what came before the last node did has left it after its TTL.
@@ -92,7 +92,7 @@ echo "-- every kind of name"
 all() { # NAME ADDRESS...
     local name=$1
     shift
-    within 10 settled "$name" A "$(printf '%s\n' "$@")" || fail "$name A: $(ask "$name" A)"
+    within 30 settled "$name" A "$(printf '%s\n' "$@")" || fail "$name A: $(ask "$name" A)"
     ok "$name A: $*"
 }
 all $Z $V4
@@ -152,10 +152,10 @@ ok "no longer answered after $rid ms (allowed: 8000), $asked answers, none faile
 
 echo "-- the whole rack dies: its name answers with its datacenter; it returns"
 tell stop 10.99.1.1
-within 8 settled dc1.rack1.$Z A 10.99.1.3 || fail "no fallback: $(ask dc1.rack1.$Z A)"
+within 30 settled dc1.rack1.$Z A 10.99.1.3 || fail "no fallback: $(ask dc1.rack1.$Z A)"
 ok "dc1.rack1 falls back to dc1"
 tell start 10.99.1.1
-within 12 settled dc1.rack1.$Z A 10.99.1.1 || fail "no way back: $(ask dc1.rack1.$Z A)"
+within 30 settled dc1.rack1.$Z A 10.99.1.1 || fail "no way back: $(ask dc1.rack1.$Z A)"
 ok "and comes back"
 
 refuse "$(cat "$WORK/unbound.log")" 'error|capsforid|lame' "unbound had nothing to complain about"
