@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("discovery", "config http model"),  // which nodes there are
     ("health", "config http model"),     // which of them serve
     ("server", "config model table"),    // packets in, replies out; knows nothing of where the Table comes from
-    ("state", "model"),                  // the last topology on disk
+    ("state", "config model"),           // the last topology on disk
     ("sim", ""),                         // a simulated cluster: must not share the server's mistakes
     ("telemetry", ""),                   // logs
     ("controller", "*"),                 // compiles what discovery and health find

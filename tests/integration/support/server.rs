@@ -3,14 +3,18 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use alternator_dns::{
     app::{self, App},
     config::{Answers, Config, Seed, ServerConfig, ZoneConfig},
+    model::{Health, Listing, Member, Node, Topology},
     server::Outcome,
     sim::{Cluster, ClusterSpec, NodeSpec},
+    state,
 };
 use hickory_proto::rr::{Name, RecordType};
 
@@ -30,7 +34,7 @@ pub async fn cluster(nodes: &[&str]) -> Cluster {
     let node = |text: &&str| {
         let (place, address) = text.rsplit_once(' ').unwrap();
         let (dc, rack) = place.split_once('/').unwrap();
-        NodeSpec::new(address.parse::<std::net::IpAddr>().unwrap(), dc, rack)
+        NodeSpec::new(address.parse::<IpAddr>().unwrap(), dc, rack)
     };
     let spec = ClusterSpec::new(nodes.iter().map(node).collect()).failure_detector(Some(Duration::from_millis(500)));
     Cluster::start(spec).await.unwrap()
@@ -64,6 +68,26 @@ pub fn asked<'c>(cluster: &'c Cluster, nodes: &[&str], times: u64) -> impl Fn() 
     let count = |node| cluster.counters(node).localnodes;
     let goals: Vec<(IpAddr, u64)> = nodes.iter().map(|node| (ip(node), count(ip(node)) + times)).collect();
     move || goals.iter().all(|&(node, goal)| cluster.counters(node).localnodes >= goal)
+}
+
+/// A zone that remembers these nodes of `dc1/rack1` from an earlier run, and whose only seed refuses: as large a cluster
+/// as a test wants, at no cost. `dir` is the configuration's `state_dir`.
+pub fn remembering(apex: &str, dir: &Path, nodes: impl IntoIterator<Item = IpAddr>) -> ZoneConfig {
+    let mut zone = ZoneConfig::new(Name::from_ascii(format!("{apex}.")).unwrap());
+    // Port 1 of a loopback address that no test uses.
+    zone.cluster.seeds = vec![Seed::Address([127, 13, 0, 254].into())];
+    zone.cluster.port = 1;
+    zone.cluster.datacenters.insert("dc1".into(), vec!["rack1".into()]);
+    zone.answers = Answers::All;
+    let member = |address| {
+        let node = Node { address, datacenter: Some(Arc::from("dc1")), rack: Some(Arc::from("rack1")) };
+        (address, Member { node, listing: Listing::Listed, served_before: true })
+    };
+    let topology = Topology { members: nodes.into_iter().map(member).collect(), ..Topology::default() };
+    // Not probed, hence all serving.
+    let health = Health { disabled: true, ..Health::default() };
+    state::save(dir, &zone.name(), &zone.cluster.seeds, 1, &topology, &health).unwrap();
+    zone
 }
 
 impl TestServer {
