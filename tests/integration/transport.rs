@@ -373,3 +373,28 @@ async fn stopping_answers_what_was_received_and_frees_the_port() {
     let again = TestServer::start(config(folder.path(), &[&address.to_string()])).await;
     assert_eq!(again.ask("h5", RecordType::A).await.first(), IpAddr::from([10, 0, 0, 5]));
 }
+
+#[tokio::test]
+async fn a_query_received_just_before_the_stop_is_answered() {
+    let zone = ZoneConfig::new(Name::from_ascii(format!("{ZONE}.")).unwrap());
+    let asked = framed(&query(&question(ZONE, 6), &[]));
+    for _ in 0..30 {
+        let server = TestServer::start(TestServer::config(&zone)).await;
+        let mut streams = Vec::new();
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            stream.write_all(&asked).await.unwrap();
+            read_frame(&mut stream).await.unwrap();
+            streams.push(stream);
+        }
+        for stream in &mut streams {
+            stream.write_all(&asked).await.unwrap();
+        }
+        server.app.stop().await;
+        for (number, stream) in streams.iter_mut().enumerate() {
+            let reply = timeout(PATIENCE, read_frame(stream)).await.expect("in time");
+            assert!(reply.is_some(), "connection {number} got no reply");
+        }
+    }
+}
