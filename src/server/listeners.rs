@@ -82,28 +82,34 @@ pub fn bind(listen: &[SocketAddr], workers: usize) -> Result<Bound, BindError> {
 }
 
 fn bind_one(wanted: SocketAddr, workers: usize) -> Result<(SocketAddr, TcpListener, Vec<UdpSocket>), BindError> {
-    let mut tries = PORT_TRIES;
+    // Held until one is found, so that each try is another port: where few are free the kernel offers the same again.
+    let mut half_taken = Vec::new();
     loop {
-        tries -= 1;
-        let result = bind_both(wanted, workers);
-        match result {
+        let (address, tcp) = bind_tcp(wanted)?;
+        match bind_udp(address, workers) {
             // The free port TCP got may be taken for UDP: try another.
-            Err(error) if wanted.port() == 0 && error.is_in_use() && tries > 0 => {}
-            result => return result,
+            Err(error) if wanted.port() == 0 && error.is_in_use() && half_taken.len() < PORT_TRIES => {
+                half_taken.push(tcp);
+            }
+            Err(error) => return Err(error),
+            Ok(udp) => return Ok((address, tcp, udp)),
         }
     }
 }
 
-fn bind_both(wanted: SocketAddr, workers: usize) -> Result<(SocketAddr, TcpListener, Vec<UdpSocket>), BindError> {
-    let tcp_failed = |source| BindError { address: wanted, protocol: "TCP", source };
+fn bind_tcp(wanted: SocketAddr) -> Result<(SocketAddr, TcpListener), BindError> {
+    let failed = |source| BindError { address: wanted, protocol: "TCP", source };
     // TCP first: without SO_REUSEPORT it notices another server on the port, one of ours included.
-    let tcp = tcp_socket(wanted).map_err(tcp_failed)?;
-    let address = tcp.local_addr().map_err(tcp_failed)?;
-    let udp_failed = |source| BindError { address, protocol: "UDP", source };
+    let tcp = tcp_socket(wanted).map_err(failed)?;
+    let address = tcp.local_addr().map_err(failed)?;
+    Ok((address, tcp))
+}
+
+fn bind_udp(address: SocketAddr, workers: usize) -> Result<Vec<UdpSocket>, BindError> {
+    let failed = |source| BindError { address, protocol: "UDP", source };
     // SO_REUSEPORT would share the port silently with a program of the same user, so ask without it first.
-    drop(udp_socket(address, false).map_err(udp_failed)?);
-    let udp = (0..workers).map(|_| udp_socket(address, true)).collect::<io::Result<_>>().map_err(udp_failed)?;
-    Ok((address, tcp, udp))
+    drop(udp_socket(address, false).map_err(failed)?);
+    (0..workers).map(|_| udp_socket(address, true)).collect::<io::Result<_>>().map_err(failed)
 }
 
 fn udp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
