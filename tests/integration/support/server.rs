@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Debug,
     net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -143,7 +144,7 @@ impl TestServer {
     }
 
     /// The addresses of a name of both families, over UDP and over TCP.
-    async fn both_families(&self, name: &str) -> [BTreeSet<String>; 2] {
+    pub async fn both_families(&self, name: &str) -> [BTreeSet<String>; 2] {
         let mut sets = [BTreeSet::new(), BTreeSet::new()];
         for rtype in [RecordType::A, RecordType::AAAA] {
             let dig = self.dig(name, rtype);
@@ -178,6 +179,15 @@ impl TestServer {
     pub async fn explain(&self, name: &str) -> Vec<String> {
         let name = if name.is_empty() { "_explain".to_owned() } else { format!("_explain.{name}") };
         self.dig(&name, RecordType::TXT).tcp().ask().await.texts()
+    }
+
+    /// What is asked while the answers stay the same, not only their set: asks again where they changed meanwhile, since
+    /// a node's rack may be learnt, or a busy machine's node be late, after the set is complete.
+    pub async fn undisturbed<T: Debug>(&self, ask: impl AsyncFn() -> T) -> T {
+        let epoch = async || self.explain("").await[0].split("epoch=").nth(1).unwrap().to_owned();
+        let attempt = async || (epoch().await, ask().await, epoch().await);
+        let (_, answer, _) = eventually(attempt, |(before, _, after)| before == after).await;
+        answer
     }
 
     pub fn count(&self, outcome: Outcome) -> u64 {
