@@ -135,6 +135,11 @@ impl Membership {
         self.entries.iter().filter(move |(_, entry)| listed(entry)).map(|(&address, _)| address)
     }
 
+    /// Whether the cluster lists the node in this home.
+    pub(super) fn is_listed_in(&self, address: IpAddr, home: &Home) -> bool {
+        self.entries.get(&address).is_some_and(|entry| entry.home == *home && entry.listing == Listing::Listed)
+    }
+
     /// A home for nodes that list each other and belong nowhere else.
     pub(super) fn found_home(&mut self) -> Home {
         let home = Home::Nameless(self.next_nameless);

@@ -1,9 +1,11 @@
 //! Previous membership + one round's answers → next membership. Pure: no clock, no I/O, no randomness.
 //!
-//! Votes are counted per home, so that what happens in one datacenter never changes another. A node is listed by a
-//! round when at least half of its home's votes list it; it joins at once and leaves after `fall` rounds in a row.
-//! One view alone may add nodes, because a cluster of one observer must be learnt from somebody, but takes none
-//! away: a node cut off from its peers answers with itself only, and looks healthy. Observers of other datacenters
+//! Votes are counted per home, so that what happens in one datacenter never changes another. A member stays while at
+//! least half of its home's votes list it, and leaves after `fall` rounds in a row without. To join takes more than
+//! half, or half and an answer of the node itself: where only two observers answer and one lies, its invention is one
+//! of two. One view alone may add nodes to a home of one, because a cluster must be learnt from somebody, and to a
+//! larger one after a while; it takes none away: a node cut off from its peers answers with itself only, and looks
+//! healthy. Observers of other datacenters
 //! help where a datacenter has few of its own, but cannot take away a node that answers us and that its own
 //! datacenter lists: when the link between two datacenters breaks, both go on serving.
 
@@ -25,6 +27,10 @@ use crate::model::{Listing, Source};
 /// (20 s), so that a second observer has had its chance.
 pub(super) const LONE_VIEW_ROUNDS: u32 = 30;
 
+/// After this many rounds in which one view, and only that one, was to be had, it may add nodes to a datacenter that
+/// has several: a view that is alone because others were slow for a moment, and that lies, is gone by then.
+pub(super) const LONE_JOIN_ROUNDS: u32 = 3;
+
 /// Votes below which nobody leaves.
 pub(super) const QUORUM: usize = 2;
 
@@ -43,6 +49,11 @@ impl Round {
     /// Whether any answer holds a node. An empty list says only that the observer knows nobody there.
     pub(super) fn lists_anything(&self) -> bool {
         self.answers.values().any(|listed| !listed.is_empty())
+    }
+
+    /// Whether a node answered anything in this round.
+    fn has_answer_of(&self, address: IpAddr) -> bool {
+        self.answers.keys().any(|(_, observer)| *observer == address)
     }
 
     /// Answers to questions that name a place, of observers that look at it.
@@ -124,15 +135,21 @@ fn count(next: &mut Membership, round: &Round, votes: &BTreeMap<Home, Votes>, fa
         let mut note = |address, joined| {
             changes.push(Change { address, joined, home: home.clone(), listed_by: listed_by(address), votes: total });
         };
+        let own = own_answers(next, round, home);
+        let believed_alone = lone_view_holds(next, home, &votes[home]);
+        let alone_for = next.lone_views.get(home).map_or(0, |lone| lone.rounds);
+        let small = next.listed_in(home).nth(1).is_none();
         for (&address, &count) in tally {
-            let listed = count * 2 >= total;
+            let convincing = match total {
+                1 => small || alone_for >= LONE_JOIN_ROUNDS,
+                _ => count * 2 > total || round.has_answer_of(address),
+            };
+            let listed = count * 2 >= total && (convincing || next.is_listed_in(address, home));
             if listed && may_list(next, address, home, claims.get(&address) == Some(&home)) && next.list(address, home)
             {
                 note(address, true);
             }
         }
-        let own = own_answers(next, round, home);
-        let believed_alone = lone_view_holds(next, home, &votes[home]);
         let unlisted: Vec<IpAddr> = next.listed_in(home).filter(|&address| listed_by(address) * 2 < total).collect();
         let unlisted = unlisted.into_iter().filter(|&address| !kept_by_its_own(&own, address));
         for address in unlisted {

@@ -88,11 +88,27 @@ fn nodes_join_at_once_and_leave_after_fall_rounds_in_a_row() {
 }
 
 #[test]
-fn half_of_the_votes_is_enough() {
-    let half = round(&[(1, dc("d"), &[1, 2, 3, 4]), (2, dc("d"), &[1, 2, 3])]);
-    assert_eq!(listed(&after(&datacenter(3), &half, 9)), ips(&[1, 2, 3, 4]));
-    let third = round(&[(1, dc("d"), &[1, 2, 3, 4]), (2, dc("d"), &[1, 2, 3]), (3, dc("d"), &[1, 2, 3])]);
-    assert_eq!(listed(&after(&datacenter(3), &third, 9)), ips(&[1, 2, 3]), "one of three is not");
+fn half_of_the_votes_keeps_a_member_but_only_more_than_half_makes_one() {
+    let half = round(&[(1, dc("d"), &[1, 2, 3]), (2, dc("d"), &[1, 2])]);
+    assert_eq!(listed(&after(&datacenter(3), &half, 9)), ips(&[1, 2, 3]));
+    let third = round(&[(1, dc("d"), &[1, 2, 3]), (2, dc("d"), &[1, 2]), (3, dc("d"), &[1, 2])]);
+    assert_eq!(listed(&after(&datacenter(3), &third, 9)), ips(&[1, 2]), "one of three is not");
+
+    let invented = round(&[(1, dc("d"), &[1, 2, 3, 9]), (2, dc("d"), &[1, 2, 3])]);
+    assert_eq!(listed(&after(&datacenter(3), &invented, 9)), ips(&[1, 2, 3]));
+    let answers_itself = round(&[(1, dc("d"), &[1, 2, 3, 9]), (2, dc("d"), &[1, 2, 3]), (9, Question::Plain, &[9])]);
+    assert_eq!(listed(&after(&datacenter(3), &answers_itself, 9)), ips(&[1, 2, 3, 9]));
+    let two_of_three = round(&[(1, dc("d"), &[1, 2, 4]), (2, dc("d"), &[1, 2, 4]), (3, dc("d"), &[1, 2])]);
+    assert_eq!(listed(&after(&datacenter(2), &two_of_three, 1)), ips(&[1, 2, 4]));
+}
+
+#[test]
+fn one_view_adds_to_several_members_only_after_a_while() {
+    let alone = round(&[(1, dc("d"), &[1, 2, 3, 9])]);
+    let waiting = after(&datacenter(3), &alone, LONE_JOIN_ROUNDS - 1);
+    assert_eq!(listed(&waiting), ips(&[1, 2, 3]));
+    assert_eq!(listed(&after(&waiting, &alone, 1)), ips(&[1, 2, 3, 9]));
+    assert_eq!(listed(&after(&datacenter(1), &alone, 1)), ips(&[1, 2, 3, 9]), "a cluster must be learnt from somebody");
 }
 
 #[test]
@@ -307,7 +323,7 @@ fn seeds_in_different_datacenters_make_a_union() {
 
 #[test]
 fn a_seed_that_is_no_member_votes_where_most_of_its_list_stands() {
-    let by_balancer = round(&[plain(1, &[1, 2, 3]), plain(99, &[1, 2, 3, 4])]);
+    let by_balancer = round(&[plain(1, &[1, 2, 3, 4]), plain(2, &[1, 2, 3]), plain(99, &[1, 2, 3, 4])]);
     let after = after(&nameless(3), &by_balancer, 1);
     assert_eq!((listed(&after), after.homes().len()), (ips(&[1, 2, 3, 4]), 1));
     assert!(!after.entries.contains_key(&ip(99)), "a seed is no member by itself");
