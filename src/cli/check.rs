@@ -1,18 +1,18 @@
 //! `alternator-dns check`: everything `serve` would load, every problem at once, and the names that would be served.
 
-use std::{collections::BTreeSet, fmt::Write, io, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, fmt::Write, io, net::IpAddr, path::Path, time::Duration};
 
 use hickory_proto::rr::Name;
 
 use super::{CheckArgs, FAILED, MISCONFIGURED, load, run_async};
 use crate::{
     app::load_zones,
-    config::{Config, Flags, NO_ZONE, Problem, Seed, ZoneConfig},
+    config::{self, Config, Flags, NO_ZONE, Problem, Seed, ZoneConfig},
     discovery,
     http::NodeClient,
     model::Scope,
     table::{ScopeNames, scope_names},
-    zone::file::StaticZone,
+    zone::file::{self, StaticZone},
 };
 
 /// How long a seed's name may take to resolve.
@@ -28,7 +28,11 @@ pub(super) fn run(args: CheckArgs) -> u8 {
     let flags = Flags { config: args.config.file, ..Flags::default() };
     let loaded = match load(&flags) {
         Ok(loaded) => loaded,
-        Err(problems) => return not_fine(&problems),
+        Err(mut problems) => {
+            let config = problems.iter().find_map(|problem| problem.file.clone());
+            problems.extend(config.iter().flat_map(|file| problems_of_zone_files(file)));
+            return not_fine(&problems);
+        }
     };
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");
@@ -56,6 +60,13 @@ pub(super) fn run(args: CheckArgs) -> u8 {
             () = signals.received() => FAILED,
         }
     })
+}
+
+/// What is wrong in the zone files of a configuration that is not fine itself, so that one run shows everything. Only
+/// what each file says for itself: whether it fits the configuration is told once that can be read.
+fn problems_of_zone_files(config: &Path) -> Vec<Problem> {
+    let files = config::zone_files(config);
+    files.iter().flat_map(|(apex, path)| file::load(path, apex).err().unwrap_or_default()).collect()
 }
 
 fn not_fine(problems: &[Problem]) -> u8 {

@@ -66,7 +66,7 @@ enum Command {
 Almost every option of the file is an environment variable too (ALTERNATOR_DNS_TTL=5s): see \"alternator-dns config\".
 What holds: defaults < file < environment < options given here.
 
-Example: alternator-dns serve --zone alternator.example.com --seed 10.0.0.1 --seed 10.0.0.2 --listen 0.0.0.0:53")]
+Example: alternator-dns serve --zone alternator.example.com --seed 10.0.0.1 --seed 10.0.0.2 --listen 192.0.2.53:53")]
 struct ServeArgs {
     #[command(flatten)]
     config: ConfigArg,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use figment::{Figment, providers::Serialized};
+use hickory_proto::rr::Name;
 use toml::{Table, Value};
 
 use super::{
@@ -205,4 +206,19 @@ fn merge(layers: impl IntoIterator<Item = Table>) -> Result<Raw, Problem> {
 fn in_reading_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| (problem.file.is_none(), problem.line));
     problems
+}
+
+/// The zone files that a configuration file names, as far as it can be read: for looking into them although the
+/// configuration is not fine. Apex and path of each.
+pub fn zone_files(config: &Path) -> Vec<(Name, PathBuf)> {
+    let text = std::fs::read_to_string(config).unwrap_or_default();
+    let Ok(table) = text.parse::<Table>() else { return Vec::new() };
+    let zones = table.get("zones").and_then(Value::as_table);
+    let file = |(name, zone): (&String, &Value)| {
+        let file = zone.get("file")?.as_str().filter(|file| !file.is_empty())?;
+        let mut apex = Name::from_ascii(name).ok()?.to_lowercase();
+        apex.set_fqdn(true);
+        Some((apex, config.parent().unwrap_or(Path::new("")).join(file)))
+    };
+    zones.into_iter().flatten().filter_map(file).collect()
 }

@@ -43,7 +43,7 @@ mod validate;
 
 pub use defaults::DEFAULT_ZONE;
 pub use environment::{Flags, environment};
-pub use load::{Loaded, NO_ZONE, SEARCH, load};
+pub use load::{Loaded, NO_ZONE, SEARCH, load, zone_files};
 pub use problem::Problem;
 pub use reference::reference;
 

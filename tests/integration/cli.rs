@@ -328,6 +328,10 @@ fn check_reads_zone_files_as_serve_does() {
     let (code, _, err) = run(folder.path(), &["check"]);
     assert_eq!(code, 2);
     assert_eq!(err, "a.zone:2: A: \"10.0.0.300\" is no IPv4 address\na.zone:3: unknown type \"FOO\"\n2 problems\n");
+    // A configuration that is not fine either does not hide them.
+    std::fs::write(folder.path().join("both.toml"), config.replace("seeds", "sseds")).unwrap();
+    let (code, _, err) = run(folder.path(), &["check", "--config", "both.toml"]);
+    assert!(code == 2 && err.starts_with("both.toml:4: ") && err.ends_with("\"FOO\"\n3 problems\n"), "{err}");
     std::fs::write(folder.path().join("a.zone"), "$TTL 60\nr1.dc1 A 10.0.0.3\n").unwrap();
     let (code, _, err) = run(folder.path(), &["serve"]);
     assert!(code == 2 && err.contains("a.zone:2: r1.dc1.db.example. A has the name of the scope dc1/r1"), "{err}");
