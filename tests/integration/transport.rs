@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    time::Duration,
 };
 
 use alternator_dns::{
@@ -361,9 +360,7 @@ async fn stopping_answers_what_was_received_and_frees_the_port() {
     stream.write_all(&(0..50).flat_map(host).collect::<Vec<u8>>()).await.unwrap();
     let udp = UdpSocket::bind("127.13.63.2:0").await.unwrap();
     udp.send_to(&host(3)[2..], address).await.unwrap();
-    let began = std::time::Instant::now();
     server.app.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     for number in 0..50 {
         assert_host(&mut stream, number).await;
     }
