@@ -160,7 +160,7 @@ async fn ctrl_c_ends_the_demo_within_a_second() {
     for arguments in [&["demo"][..], &["demo", "--chaos"]] {
         let mut command = Command::new(PROGRAM);
         command.args(arguments);
-        let (program, line) = Program::start(command, "answered as alternator.local on 127.0.0.1:");
+        let (program, line) = Program::start(command, "as alternator.local on 127.0.0.1:");
         let port = line.split("127.0.0.1:").nth(1).unwrap().split('.').next().unwrap();
         let address: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
         let dig = Dig::new(address, "alternator.local", RecordType::A);
