@@ -210,6 +210,24 @@ async fn a_rolling_upgrade_ends_with_names_told_apart() {
 }
 
 #[tokio::test]
+async fn the_first_upgraded_server_leaves_no_scope_without_an_answer() {
+    let (cluster, server, nodes) = old_cluster(167).await;
+    let nodes = nodes.each_ref().map(String::as_str);
+    server.answers("dc1.rack2", &nodes).await;
+    cluster.stop(ip(nodes[1])).await.unwrap();
+    server.answers("", &[nodes[0], nodes[2]]).await;
+    cluster.heal(ip(nodes[1])).await.unwrap();
+    cluster.start_node(ip(nodes[1])).await.unwrap();
+    // From being the whole cluster to being itself, with nothing between.
+    let ask = async || {
+        let answered = server.set("dc1.rack2").await;
+        assert!(!answered.is_empty(), "{:#?}", server.explain("dc1.rack2").await);
+        answered
+    };
+    eventually(ask, |answered| *answered == set(&nodes[2..])).await;
+}
+
+#[tokio::test]
 async fn when_no_node_answers_discovery_the_topology_is_kept_and_marked_stale() {
     let two = Two::start(159).await;
     let server = TestServer::over(&two.cluster, steady).await;
