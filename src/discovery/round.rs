@@ -130,7 +130,15 @@ impl<N: Network> Poller<N> {
             }
         }
         let gathering = std::mem::replace(&mut self.gathering, Gathering::new());
-        Some(Round { answers: gathering.answers, legacy: self.observers.legacy(), flat: self.observers.flat() })
+        let flat = self.observers.flat().filter(|flat| *flat || self.tells_places(&gathering));
+        Some(Round { answers: gathering.answers, legacy: self.observers.legacy(), flat })
+    }
+
+    /// Whether somebody told of a named datacenter in the round, or there is none to tell of. Until then a cluster that
+    /// was flat stays so: its scopes would be empty in between.
+    fn tells_places(&self, gathering: &Gathering) -> bool {
+        let mut questions = gathering.answers.keys().map(|(question, _)| question);
+        self.names.datacenters.is_empty() || questions.any(|question| matches!(question, Question::Datacenter(_)))
     }
 
     /// How long this round may wait. A poller that asks often should not be held up for long by one slow node.
@@ -144,7 +152,7 @@ impl<N: Network> Poller<N> {
         self.gathering.deadline = Instant::now() + self.patience();
         let known = self.names.datacenters.keys().map(|dc| Home::Named(dc.clone()));
         // Where every server is legacy, nobody can tell about a datacenter without members.
-        let known = known.filter(|_| !self.membership.flat);
+        let known = known.filter(|_| self.observers.flat() != Some(true));
         for home in self.membership.homes().into_iter().chain(known) {
             self.gathering.targets.entry(home).or_default();
         }

@@ -191,22 +191,28 @@ async fn in_a_cluster_of_old_servers_every_scope_is_the_whole_cluster_and_says_s
 }
 
 #[tokio::test]
-async fn a_rolling_upgrade_ends_with_names_told_apart() {
+async fn a_rolling_upgrade_ends_with_names_told_apart_and_no_gap() {
     let (cluster, server, nodes) = old_cluster(158).await;
     let nodes = nodes.each_ref().map(String::as_str);
     server.answers("dc1.rack2", &nodes).await;
-    for node in &nodes {
+    let before = [Outcome::ServFail, Outcome::NxDomain].map(|outcome| server.count(outcome));
+    for (number, node) in nodes.iter().enumerate() {
         let others: Vec<&str> = nodes.iter().filter(|other| *other != node).copied().collect();
         cluster.stop(ip(node)).await.unwrap();
         server.answers("", &others).await;
         cluster.heal(ip(node)).await.unwrap();
         cluster.start_node(ip(node)).await.unwrap();
         server.answers("", &nodes).await;
+        for name in ["dc1", "dc1.rack1", "dc1.rack2"] {
+            assert!(!server.set(name).await.is_empty(), "{name} after {number} upgrades");
+        }
     }
     server.answers("dc1", &nodes).await;
     server.answers("dc1.rack1", &nodes[..2]).await;
     server.answers("dc1.rack2", &nodes[2..]).await;
     assert!(!server.explain("dc1.rack1").await.contains(&FLAT.to_owned()));
+    let after = [Outcome::ServFail, Outcome::NxDomain].map(|outcome| server.count(outcome));
+    assert_eq!(before, after);
 }
 
 #[tokio::test]
