@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hickory_proto::{
@@ -82,7 +82,10 @@ impl Dig {
 
     /// Sends and waits; panics where there is no reply.
     pub async fn ask(&self) -> Reply {
-        self.try_ask().await.expect("a reply")
+        let start = Instant::now();
+        let reply = self.try_ask().await;
+        let transport = if self.tcp { "TCP" } else { "UDP" };
+        reply.unwrap_or_else(|| panic!("no reply to {} over {transport} after {:?}", self.message, start.elapsed()))
     }
 
     /// Sends and waits; `None` where there is no reply in time.

@@ -170,7 +170,7 @@ impl TestServer {
                     panic!("{name:?} after {:?}: {answered:?}, not {wanted:?}; now {told:#?}", start.elapsed());
                 }
             }
-            assert!(start.elapsed() < PATIENCE, "nothing happens");
+            assert!(start.elapsed() < 3 * PATIENCE, "nothing happens");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
