@@ -26,6 +26,9 @@ const SOCKETS: u32 = 4;
 /// a thread waits for its turn on a busy machine.
 const OUTSTANDING: usize = 16;
 
+/// How far the pace may lie behind: the kernel wakes a thread some milliseconds late, which costs no query.
+const CATCH_UP: Duration = Duration::from_millis(100);
+
 /// A reply may be late, on a busy machine; what is not there after this is lost.
 const LOST_AFTER: Duration = Duration::from_secs(2);
 
@@ -122,8 +125,8 @@ impl Socket {
             ended |= stop.load(Ordering::Relaxed);
             let mut now = Instant::now();
             if !ended && due <= now && self.waiting.len() < OUTSTANDING {
-                // The pace is open: replies that are late delay no query, but what was missed is not made up for.
-                due = (due + self.period).max(now);
+                // The pace is open: late replies delay no query, and what a late turn missed is made up for.
+                due = (due + self.period).max(now.checked_sub(CATCH_UP).unwrap_or(now));
                 ended |= !self.send();
                 now = Instant::now();
             }
