@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -43,7 +43,7 @@ impl Dig {
         let mut name = Name::from_ascii(name).unwrap();
         name.set_fqdn(true);
         message.add_query(Query::query(name, rtype));
-        let from = if server.is_ipv4() { [127, 0, 0, 1].into() } else { IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]) };
+        let from = loopback(server);
         Dig { server, message, tcp: false, from }
     }
 
@@ -130,7 +130,11 @@ impl Dig {
             let socket =
                 if self.from.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() };
             let socket = socket.unwrap();
-            socket.bind((self.from, 0).into()).unwrap();
+            // Unbound, a socket may share its port with connections elsewhere; bound, it needs one of its own, and closed
+            // connections hold theirs for a minute.
+            if self.from != loopback(self.server) {
+                socket.bind((self.from, 0).into()).unwrap();
+            }
             let mut stream = socket.connect(self.server).await.unwrap();
             stream.write_all(&framed(bytes)).await.unwrap();
             timeout(wait, read_frame(&mut stream)).await.ok()??
@@ -145,6 +149,11 @@ impl Dig {
         };
         Some(Reply { message: Message::from_vec(&bytes).expect("a reply that decodes"), bytes })
     }
+}
+
+/// Where questions come from unless told otherwise: the address the system would choose.
+fn loopback(server: SocketAddr) -> IpAddr {
+    if server.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
 }
 
 /// A message behind its length, as TCP carries it.
