@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     process::{Command, Stdio},
     sync::mpsc,
     time::Duration,
@@ -11,7 +11,9 @@ use std::{
 use hickory_proto::{op::Message, rr::RecordType};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::support::{Dig, Load, PATIENCE, PROGRAM, Program, address_in, collect, framed, read_frame, within};
+use crate::support::{
+    Dig, Load, PATIENCE, PROGRAM, Program, address_in, collect, framed, free_port, read_frame, within,
+};
 
 /// A name that needs no cluster, so that a test of the end need not wait for a beginning.
 const ZONE_FILE: &str = "\
@@ -179,14 +181,8 @@ async fn ctrl_c_ends_the_demo_within_a_second() {
 
 #[tokio::test]
 async fn an_address_that_cannot_be_had_is_one_clear_line_and_exit_code_1() {
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let udp = loop {
-        // A UDP port whose TCP sibling is free: the program gets as far as UDP.
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        if TcpListener::bind(socket.local_addr().unwrap()).is_ok() {
-            break socket;
-        }
-    };
+    let free = || (Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST.into()));
+    let (tcp, udp) = (TcpListener::bind(free()).unwrap(), UdpSocket::bind(free()).unwrap());
     for (address, protocol, reason) in [
         (tcp.local_addr().unwrap().to_string(), "TCP", "another program has the port"),
         (udp.local_addr().unwrap().to_string(), "UDP", "another program has the port"),
@@ -225,7 +221,8 @@ async fn a_worker_that_ends_ends_the_process_loudly() {
     for descriptors in 10..=24 {
         let script = format!("ulimit -n {descriptors} && exec \"$@\"");
         let mut command = Command::new("sh");
-        command.args(["-c", &script, "sh", PROGRAM, "serve", "--config", &config, "--listen", "127.0.0.1:0"]);
+        let listen = format!("127.0.0.1:{}", free_port(Ipv4Addr::LOCALHOST.into()));
+        command.args(["-c", &script, "sh", PROGRAM, "serve", "--config", &config, "--listen", &listen]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (found, serving) = mpsc::channel();
         let log = collect(child.stderr.take().unwrap(), "answering over UDP and TCP".to_owned(), found);

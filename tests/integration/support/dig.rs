@@ -12,12 +12,15 @@ use hickory_proto::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
+    net::{TcpSocket, TcpStream, UdpSocket},
     time::timeout,
 };
 
 /// How long one reply may take.
 const REPLY_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where questions come from unless a test says otherwise: what the system chooses anyway.
+const DEFAULT_SOURCES: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// One question, to be sent.
 #[derive(Clone, Debug)]
@@ -43,7 +46,7 @@ impl Dig {
         let mut name = Name::from_ascii(name).unwrap();
         name.set_fqdn(true);
         message.add_query(Query::query(name, rtype));
-        let from = loopback(server);
+        let from = DEFAULT_SOURCES[usize::from(server.is_ipv6())];
         Dig { server, message, tcp: false, from }
     }
 
@@ -105,7 +108,7 @@ impl Dig {
     pub async fn repeat(&self, times: usize) -> Vec<Reply> {
         let (bytes, mut replies) = (self.bytes(), Vec::new());
         if self.tcp {
-            let mut stream = TcpStream::connect(self.server).await.unwrap();
+            let mut stream = self.connect().await;
             for _ in 0..times {
                 stream.write_all(&framed(&bytes)).await.unwrap();
                 replies.push(timeout(REPLY_WITHIN, read_frame(&mut stream)).await.unwrap().expect("a reply"));
@@ -124,18 +127,21 @@ impl Dig {
         replies.into_iter().map(|bytes| Reply { message: Message::from_vec(&bytes).unwrap(), bytes }).collect()
     }
 
+    /// A TCP connection that leaves nothing behind: tests make so many that the kernel's ports would run out if each
+    /// were kept for a minute after its end, as is usual.
+    async fn connect(&self) -> TcpStream {
+        let socket = if self.server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
+        socket.set_zero_linger().unwrap();
+        if !DEFAULT_SOURCES.contains(&self.from) {
+            socket.bind((self.from, 0).into()).unwrap();
+        }
+        socket.connect(self.server).await.unwrap()
+    }
+
     /// Sends these bytes instead of the question's.
     pub async fn send(&self, bytes: &[u8], wait: Duration) -> Option<Reply> {
         let bytes = if self.tcp {
-            let socket =
-                if self.from.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() };
-            let socket = socket.unwrap();
-            // Unbound, a socket may share its port with connections elsewhere; bound, it needs one of its own, and closed
-            // connections hold theirs for a minute.
-            if self.from != loopback(self.server) {
-                socket.bind((self.from, 0).into()).unwrap();
-            }
-            let mut stream = socket.connect(self.server).await.unwrap();
+            let mut stream = self.connect().await;
             stream.write_all(&framed(bytes)).await.unwrap();
             timeout(wait, read_frame(&mut stream)).await.ok()??
         } else {
@@ -149,11 +155,6 @@ impl Dig {
         };
         Some(Reply { message: Message::from_vec(&bytes).expect("a reply that decodes"), bytes })
     }
-}
-
-/// Where questions come from unless told otherwise: the address the system would choose.
-fn loopback(server: SocketAddr) -> IpAddr {
-    if server.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
 }
 
 /// A message behind its length, as TCP carries it.

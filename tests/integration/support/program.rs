@@ -2,14 +2,14 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use super::{PATIENCE, within};
+use super::{PATIENCE, free_port, within};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_alternator-dns");
 
@@ -42,7 +42,8 @@ impl Program {
     /// `serve` with these arguments on a free port.
     pub fn serve(arguments: &[&str]) -> (Self, SocketAddr) {
         let mut command = Command::new(PROGRAM);
-        command.arg("serve").args(arguments).args(["--listen", "127.0.0.1:0"]).env("NO_COLOR", "1");
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port(Ipv4Addr::LOCALHOST.into())));
+        command.arg("serve").args(arguments).args(["--listen", &listen.to_string()]).env("NO_COLOR", "1");
         let (program, line) = Self::start(command, "answering over UDP and TCP");
         (program, address_in(&line).unwrap())
     }

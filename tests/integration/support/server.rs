@@ -24,6 +24,15 @@ use super::{Dig, PATIENCE, Reply, eventually};
 /// The zone of every test that needs only one.
 pub const ZONE: &str = "alternator.local";
 
+/// A port of this address that is free for TCP and UDP, and is not one of those that the kernel gives to clients: of
+/// these, a machine on which many tests run may have none left for a minute.
+pub fn free_port(address: IpAddr) -> u16 {
+    let is_free = |port: &u16| {
+        std::net::TcpListener::bind((address, *port)).is_ok() && std::net::UdpSocket::bind((address, *port)).is_ok()
+    };
+    std::iter::repeat_with(|| fastrand::u16(10_000..32_768)).take(100).find(is_free).expect("a free port")
+}
+
 /// A server at work. `alternator.local` unless the configuration says otherwise; ends when dropped.
 pub struct TestServer {
     pub app: App,
@@ -122,7 +131,11 @@ impl TestServer {
         Config { server: ServerConfig { listen, workers: 1, state_dir: None }, zones: vec![zone.clone()] }
     }
 
-    pub async fn start(config: Config) -> Self {
+    /// Starts it; a port 0 to listen on becomes a [`free_port`].
+    pub async fn start(mut config: Config) -> Self {
+        for address in config.server.listen.iter_mut().filter(|address| address.port() == 0) {
+            address.set_port(free_port(address.ip()));
+        }
         let app = app::start(&config).await.unwrap();
         let address = app.addresses()[0];
         TestServer { app, address }
