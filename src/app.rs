@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -36,8 +37,9 @@ use crate::{
     zone::file::{self, StaticZone},
 };
 
-/// How long the tasks may take to end when stopping; with the workers' own limit the process stays below two seconds.
-const STOP_WITHIN: Duration = Duration::from_millis(300);
+/// How long everything may take to end when stopping, so that the process stays below two seconds. Longer than the
+/// workers' own limit: a state file that is being written on a busy machine gets what they leave.
+const STOP_WITHIN: Duration = Duration::from_millis(1800);
 
 /// A server at work.
 pub struct App {
@@ -238,14 +240,16 @@ impl App {
 
     /// Stops accepting, answers what was received, ends every task. Takes two seconds at most.
     pub async fn stop(mut self) {
+        let deadline = Instant::now() + STOP_WITHIN;
+        self.stop.cancel();
         let running = self.running;
         // Workers are threads that have to be waited for; the runtime must stay free to end its tasks meanwhile.
         let workers = tokio::task::spawn_blocking(move || running.stop());
         if !workers.await.unwrap_or(false) {
             tracing::warn!("some workers did not end in time");
         }
-        self.stop.cancel();
-        let _ = tokio::time::timeout(STOP_WITHIN, async { while self.tasks.join_next().await.is_some() {} }).await;
+        // Nothing is lost by a task that is cut off but the last state file, which is being replaced atomically.
+        let _ = timeout_at(deadline, async { while self.tasks.join_next().await.is_some() {} }).await;
     }
 }
 
