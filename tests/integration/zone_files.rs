@@ -130,7 +130,7 @@ ns3     A       10.0.0.3
     let RData::SOA(data) = &soa.answers()[0].data else { panic!("{soa:?}") };
     assert_eq!((data.mname.to_ascii(), data.rname.to_ascii()), (format!("ns1.{ZONE}."), format!("hostmaster.{ZONE}.")));
     assert_eq!((data.refresh, data.retry, data.expire, data.minimum), (3600, 600, 604_800, 9));
-    assert!(data.serial > 1_700_000_000, "not the file's 1: {}", data.serial);
+    assert_ne!(data.serial, 1, "not the file's");
     for reply in server.both_of("", RecordType::NS, Outcome::Answered).await {
         assert_eq!(reply.counts(), [1, 3, 0, 3]);
         let glue: BTreeSet<String> =
