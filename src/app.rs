@@ -30,7 +30,7 @@ use crate::{
     controller::{self, Zone},
     discovery, health,
     http::NodeClient,
-    model::{Demand, Health, Source, Topology},
+    model::{Demand, Health, Scope, Source, Topology},
     server::{self, BindError, Counters, Running},
     state::{self, Remembered},
     table::{Table, ZoneSource, conflicts},
@@ -138,7 +138,16 @@ fn start_zone(
 ) -> Result<Zone, StartError> {
     let name = zone.name();
     let remembered = state_dir.and_then(|dir| remembered(dir, &name, &zone.cluster.seeds));
-    let (epoch, initial) = remembered.map_or((None, Topology::default()), |known| (Some(known.epoch), known.topology));
+    let (epoch, mut initial) =
+        remembered.map_or((None, Topology::default()), |known| (Some(known.epoch), known.topology));
+    // Names come from the configuration alone, so one that is gone from it is gone; kept, it would be a scope that can
+    // never have a node.
+    let named = zone.datacenters();
+    initial.seen.retain(|scope| match scope {
+        Scope::Cluster => true,
+        Scope::Datacenter(dc) => named.contains_key(dc),
+        Scope::Rack(dc, rack) => named.get(dc).is_some_and(|racks| racks.contains(rack)),
+    });
     let wake = Arc::new(Notify::new());
     let waker = wake.clone();
     let demand = Arc::new(Demand::new(move || waker.notify_one()));
@@ -288,5 +297,25 @@ mod tests {
             assert_eq!(known, [remembered], "with seed {seed}");
             app.stop().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_datacenter_gone_from_the_configuration_is_gone_from_the_names() {
+        let seed = IpAddr::from([127, 66, 0, 3]);
+        let dir = tempfile::tempdir().unwrap();
+        let mut topology = Topology::default();
+        let node = Node { address: seed, datacenter: Some("old".into()), rack: None };
+        topology.members.insert(seed, Member { node, listing: Listing::Listed, served_before: true });
+        topology.seen.extend(["old", "new"].map(|name| name.parse::<Scope>().unwrap()));
+        state::save(dir.path(), "z.test", &[Seed::Address(seed)], 7, &topology, &Health::default()).unwrap();
+        let mut zone = zone(seed);
+        zone.cluster.datacenters.insert("new".into(), Vec::new());
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let server = ServerConfig { listen, workers: 1, state_dir: Some(dir.path().into()) };
+        let app = start(&Config { server, zones: vec![zone] }).await.unwrap();
+        let names: Vec<String> =
+            app.table().zones().flat_map(|zone| zone.plan.names.names.keys()).map(ToString::to_string).collect();
+        assert_eq!(names, ["z.test.", "new.z.test."]);
+        app.stop().await;
     }
 }

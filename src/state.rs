@@ -96,7 +96,8 @@ struct NodeLine {
 
 /// Reads a zone's state; `None` where there is no file.
 ///
-/// Nodes written down under other seeds, none of which is among `seeds`, are not taken over. They may be another
+/// Nodes written down under other seeds, none of which is among `seeds`, are not taken over, unless a seed is one of
+/// them. They may be another
 /// cluster's, and as long as that lives they would go on telling of each other, and be answered beside or instead of
 /// the one that was asked for.
 pub fn load(dir: &Path, zone: &str, seeds: &[Seed]) -> Result<Option<Remembered>, StateError> {
@@ -150,7 +151,8 @@ fn parse(text: &[u8], zone: &str, seeds: &[Seed]) -> Result<Remembered, String> 
     for scope in file.scopes {
         topology.seen.insert(scope.parse::<Scope>().map_err(|error| error.to_string())?);
     }
-    if !seeds.iter().any(|seed| file.seeds.contains(&seed.to_string())) {
+    let is_member = |seed: &Seed| matches!(seed, Seed::Address(address) if topology.members.contains_key(address));
+    if !seeds.iter().any(|seed| file.seeds.contains(&seed.to_string()) || is_member(seed)) {
         topology = Topology::default();
     }
     Ok(Remembered { epoch: file.epoch, topology })
@@ -253,6 +255,8 @@ mod tests {
         let read = load(dir.path(), "z.example", &seeds()).unwrap().unwrap();
         assert_eq!((read.epoch, read.topology.source), (7, Source::Snapshot));
         assert_eq!(read.topology.seen, topology().seen);
+        let by_member = [Seed::Address("fd00::1".parse().unwrap())];
+        assert_eq!(load(dir.path(), "z.example", &by_member).unwrap().unwrap(), read, "a seed that was a member");
         let served: Vec<(String, bool)> = read
             .topology
             .members
