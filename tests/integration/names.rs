@@ -298,7 +298,7 @@ async fn services_name_every_node_and_its_port_and_the_targets_resolve() {
 async fn soa_and_ns_are_made_up_where_no_zone_file_has_them() {
     let (cluster, server) = served(42, &["dc1/r1", "dc1/r2"], |_| {}).await;
     assert_names(&server, 42, &[("", Some(&[1, 2]))]).await;
-    let serial = async || {
+    let serial = async |server: &TestServer| {
         let reply = server.ask("", RecordType::SOA).await;
         let RData::SOA(soa) = &reply.answers()[0].data else { panic!("{reply:?}") };
         assert_eq!(soa.mname.to_ascii(), format!("ns1.{ZONE}."));
@@ -306,7 +306,9 @@ async fn soa_and_ns_are_made_up_where_no_zone_file_has_them() {
         assert_eq!((soa.minimum, reply.ttl()), (5, 5));
         soa.serial
     };
-    let before = serial().await;
+    // RFC 1982 section 3.2: serials wrap.
+    let is_after = |later: u32, earlier: u32| (1..1 << 31).contains(&later.wrapping_sub(earlier));
+    let before = serial(&server).await;
     for reply in server.both_of("", RecordType::NS, Outcome::Answered).await {
         let RData::NS(ns) = &reply.answers()[0].data else { panic!("{reply:?}") };
         assert_eq!(ns.0.to_ascii(), format!("ns1.{ZONE}."));
@@ -319,11 +321,16 @@ async fn soa_and_ns_are_made_up_where_no_zone_file_has_them() {
     // Every change of the answers is a new serial, and _explain tells the same number.
     cluster.stop([127, 13, 42, 2].into()).await.unwrap();
     assert_names(&server, 42, &[("", Some(&[1]))]).await;
-    let after = serial().await;
-    // RFC 1982: serials wrap.
-    assert!((1..1 << 31).contains(&after.wrapping_sub(before)), "{before} {after}");
-    let told = async || (server.explain("").await[0].clone(), serial().await);
-    eventually(told, |(line, serial)| line.contains(&format!(" epoch={serial} "))).await;
+    let after = serial(&server).await;
+    assert!(is_after(after, before), "{before} {after}");
+    let told = async || (server.explain("").await[0].clone(), serial(&server).await);
+    let (_, last) = eventually(told, |(line, serial)| line.contains(&format!(" epoch={serial} "))).await;
+    // So is a restart, without a state file and whatever the answers were.
+    drop(server);
+    let again = TestServer::over(&cluster, steady).await;
+    assert_names(&again, 42, &[("", Some(&[1]))]).await;
+    let restarted = serial(&again).await;
+    assert!(is_after(restarted, last), "{last} {restarted}");
 }
 
 #[tokio::test]
