@@ -228,6 +228,13 @@ fn log_changes(zone: &str, before: Option<&ZonePlan>, now: &ZonePlan) {
     for refusal in now.names.refused.iter().filter(|refusal| !known.contains(refusal)) {
         tracing::warn!(zone, "{refusal}");
     }
+    if !now.scopes.is_empty() && !now.is_ready() {
+        // One line for all scopes: what is missing is the cluster.
+        if before.is_none_or(ZonePlan::is_ready) {
+            tracing::error!(zone, "no node was ever known to serve: every name of the cluster is SERVFAIL");
+        }
+        return;
+    }
     let earlier: BTreeMap<&Vec<Scope>, &ScopePlan> =
         before.iter().flat_map(|plan| &plan.scopes).map(|scope| (&scope.chain, scope)).collect();
     for scope in &now.scopes {
