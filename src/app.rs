@@ -137,17 +137,7 @@ fn start_zone(
     stop: &CancellationToken,
 ) -> Result<Zone, StartError> {
     let name = zone.name();
-    let remembered = state_dir.and_then(|dir| remembered(dir, &name, &zone.cluster.seeds));
-    let (epoch, mut initial) =
-        remembered.map_or((None, Topology::default()), |known| (Some(known.epoch), known.topology));
-    // Names come from the configuration alone, so one that is gone from it is gone; kept, it would be a scope that can
-    // never have a node.
-    let named = zone.datacenters();
-    initial.seen.retain(|scope| match scope {
-        Scope::Cluster => true,
-        Scope::Datacenter(dc) => named.contains_key(dc),
-        Scope::Rack(dc, rack) => named.get(dc).is_some_and(|racks| racks.contains(rack)),
-    });
+    let (epoch, initial) = beginning(zone, state_dir);
     let wake = Arc::new(Notify::new());
     let waker = wake.clone();
     let demand = Arc::new(Demand::new(move || waker.notify_one()));
@@ -199,6 +189,21 @@ fn start_zone(
     }
     let source = ZoneSource { config: zone.clone(), statics, listen: listen.to_vec(), demand };
     Ok(Zone::new(Arc::new(source), epoch, topology, health))
+}
+
+/// What a zone begins with: the epoch and topology of an earlier run, or nothing.
+fn beginning(zone: &ZoneConfig, state_dir: Option<&PathBuf>) -> (Option<u32>, Topology) {
+    let known = state_dir.and_then(|dir| remembered(dir, &zone.name(), &zone.cluster.seeds));
+    let (epoch, mut topology) = known.map_or((None, Topology::default()), |known| (Some(known.epoch), known.topology));
+    // Names come from the configuration alone, so one that is gone from it is gone; kept, it would be a scope that can
+    // never have a node.
+    let named = zone.datacenters();
+    topology.seen.retain(|scope| match scope {
+        Scope::Cluster => true,
+        Scope::Datacenter(dc) => named.contains_key(dc),
+        Scope::Rack(dc, rack) => named.get(dc).is_some_and(|racks| racks.contains(rack)),
+    });
+    (epoch, topology)
 }
 
 fn remembered(dir: &std::path::Path, zone: &str, seeds: &[Seed]) -> Option<Remembered> {
