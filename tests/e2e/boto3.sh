@@ -16,8 +16,9 @@ fi
 load() { # NAMESPACE ARGUMENT...
     local namespace=$1
     shift
-    # Without the user's own settings, and without looking for credentials elsewhere.
-    in_ns "$namespace" env -u AWS_PROFILE AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null \
+    # Without the user's own settings, and without looking for credentials elsewhere. The limit is for a
+    # server that is gone: boto3 tries long and often.
+    in_ns "$namespace" timeout 180 env -u AWS_PROFILE AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null \
         AWS_EC2_METADATA_DISABLED=true no_proxy='*' "$VENV/bin/python" "$E2E/boto3_load.py" "$@"
 }
 

@@ -55,6 +55,10 @@ cleanup() {
     trap - EXIT INT TERM
     set +e
     if [ $status != 0 ]; then
+        # What is gone now ended by itself, or somebody else ended it: most likely the cause of all.
+        for pid in "${PIDS[@]}"; do
+            kill -0 "$pid" 2>/dev/null || echo "---- no longer running: $(cat "$WORK/$pid.what")" >&2
+        done
         for log in "$WORK"/*.log; do
             [ -s "$log" ] && { echo "---- ${log##*/}, last lines"; tail -n 40 "$log"; } >&2
         done
