@@ -186,8 +186,9 @@ async fn one_hung_node_is_out_and_most_hung_is_panic() {
     assert_eq!(bench.stats.panics(), 1);
     bench.nodes[&1].set(Manner::status(200));
     bench.wait_up(1).await;
-    let health = bench.wait_all("the end of panic", |health| !health.panic).await;
-    assert_eq!(health.of(bench.address(2)).state, NodeState::Down);
+    bench.wait_all("the end of panic", |health| !health.panic).await;
+    // At once, or, where a busy machine made another probe late, when that node has answered again.
+    bench.wait_down(2).await;
     bench.end().await;
 }
 
