@@ -8,7 +8,7 @@
 //! | visit | the questions one observer gets, one after another over one connection (`visit`) |
 //! | round | everybody's answers, gathered within a patience (`round`; `poller` runs one after another) |
 //! | home | the datacenter whose members a node votes on: named, nameless or not known yet (`membership`) |
-//! | vote | one observer's answer about a home; at least half of them list a node (`merge`, `groups`) |
+//! | vote | one observer's answer about a home; half of them keep a member, more than half make one (`merge`, `groups`) |
 //! | legacy | of a server: ignores `dc` and `rack`, and always tells its own datacenter |
 //! | flat | of a cluster: all servers are legacy, so that no node's place is known |
 //!

@@ -37,7 +37,7 @@ pub struct Member {
 /// Whether the cluster still lists a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
-    /// At least half of its datacenter's answers list it.
+    /// Its datacenter's answers list it: more than half of them when it joined, at least half since.
     Listed,
     /// The cluster stopped listing it. Kept only while nobody else of its rack or datacenter is listed, as the last
     /// known set; never eligible otherwise.
