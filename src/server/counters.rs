@@ -87,6 +87,13 @@ impl Counters {
         workers.iter().map(|block| block.outcomes[outcome as usize].load(Relaxed)).sum()
     }
 
+    /// Replies the kernel did not take, over all workers: a full socket, or nowhere to send to. Each was counted as
+    /// what its query became, too.
+    pub fn unsent(&self) -> u64 {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().map(|block| block.unsent.load(Relaxed)).sum()
+    }
+
     /// Packets received, over all workers.
     pub fn total(&self) -> u64 {
         Outcome::ALL.into_iter().map(|outcome| self.get(outcome)).sum()
@@ -98,6 +105,7 @@ impl Counters {
 #[repr(align(128))]
 pub(super) struct WorkerCounters {
     outcomes: [AtomicU64; Outcome::ALL.len()],
+    unsent: AtomicU64,
 }
 
 impl WorkerCounters {
@@ -105,6 +113,11 @@ impl WorkerCounters {
     pub(super) fn count(&self, outcome: Outcome) {
         let counter = &self.outcomes[outcome as usize];
         counter.store(counter.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Counts replies the kernel did not take. Only the owning worker may call this.
+    pub(super) fn unsent(&self, replies: usize) {
+        self.unsent.store(self.unsent.load(Relaxed) + replies as u64, Relaxed);
     }
 }
 

@@ -92,11 +92,13 @@ fn source() -> SocketAddr {
 fn both(table: &Arc<ArcSwap<Table>>, packet: &[u8], transport: Transport) -> [(Outcome, Message); 2] {
     let mut compiled = Vec::new();
     // The same seed gives the compiled path's cursors and this general path's the same first rows.
-    let outcome =
-        Responder::new(table.clone(), &Counters::default(), 5).respond(packet, source(), transport, &mut compiled);
-    let query::Parsed::Query(query) = query::parse(packet) else { panic!("a well-formed query") };
+    let mut responder = Responder::new(table.clone(), &Counters::default(), 5);
+    let outcome = responder.respond(&table.load(), packet, source(), transport, &mut compiled);
+    let mut names = query::NameBuffer::default();
+    let query::Parsed::Query(query) = query::parse(packet, &mut names) else { panic!("a well-formed query") };
     let mut general = Vec::new();
-    let general_outcome = General::new(table.clone(), 5).answer(&query, source(), transport, &mut general);
+    let general_outcome =
+        General::new(table.clone(), 5).answer(&table.load(), &query, source(), transport, &mut general);
     [(outcome, compiled), (general_outcome, general)]
         .map(|(outcome, bytes)| (outcome, Message::from_vec(&bytes).unwrap()))
 }
@@ -189,7 +191,8 @@ proptest! {
         let name = labels.iter().map(|label| format!("{label}.")).collect::<String>() + APEX;
         let packet = packet(&name, RecordType::A, DNSClass::IN, None);
         let mut reply = Vec::new();
-        Responder::new(table, &Counters::default(), 1).respond(&packet, source(), Transport::Tcp, &mut reply);
+        let mut responder = Responder::new(table.clone(), &Counters::default(), 1);
+        responder.respond(&table.load(), &packet, source(), Transport::Tcp, &mut reply);
         let reply = Message::from_vec(&reply).unwrap();
         let addresses: BTreeSet<String> = reply.answers.iter().map(|record| record.data.to_string()).collect();
         prop_assert_eq!((reply.metadata.response_code, addresses), naive(&places, &statics, &labels), "{}", name);

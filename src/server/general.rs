@@ -20,11 +20,7 @@ use hickory_proto::{
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use hickory_server::{
-    net::{
-        NetError,
-        runtime::{Time, TokioTime},
-        xfer::Protocol,
-    },
+    net::{NetError, runtime::Time, xfer::Protocol},
     server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
     zone_handler::{MessageResponse, MessageResponseBuilder},
 };
@@ -69,10 +65,12 @@ impl General {
         General { table, dealer: Arc::new(Mutex::new(Dealer::new(seed))) }
     }
 
-    /// Answers one parsed query, like [`super::Responder`] does. The query is put together again from what was parsed,
-    /// so that hickory never sees what an asker wrote in its options.
+    /// Appends the answer to one parsed query, like [`super::Responder`] does. The query is put together again from
+    /// what was parsed, so that hickory never sees what an asker wrote in its options.
+    #[cold]
     pub(super) fn answer(
         &self,
+        table: &Table,
         query: &Query<'_>,
         source: SocketAddr,
         transport: Transport,
@@ -91,11 +89,10 @@ impl General {
             Transport::Udp => (Protocol::Udp, udp_limit(query.edns.as_ref())),
             Transport::Tcp => (Protocol::Tcp, usize::from(u16::MAX)),
         };
-        out.clear();
         let Ok(request) = Request::from_bytes(packet, source, protocol) else { return Outcome::Dropped };
         let sink = Sink { limit: limit as u16, question_len: query.question.len(), reply: Arc::default() };
         // The handler never waits for anything, so its future is ready at once.
-        let Some(info) = self.handle_request::<_, TokioTime>(&request, sink.clone()).now_or_never() else {
+        let Some(info) = self.reply(table, &request, sink.clone()).now_or_never() else {
             return Outcome::Dropped;
         };
         out.append(&mut sink.reply.lock().unwrap_or_else(PoisonError::into_inner));
@@ -103,7 +100,7 @@ impl General {
     }
 
     /// Decides a reply.
-    fn records(&self, request: &Request) -> Records {
+    fn records(&self, table: &Table, request: &Request) -> Records {
         let refused = |rcode| Records { rcode, ..Records::default() };
         if request.metadata.op_code != OpCode::Query {
             return refused(ResponseCode::NotImp);
@@ -123,10 +120,9 @@ impl General {
             other if META_TYPES.contains(&u16::from(other)) => return refused(ResponseCode::NotImp),
             _ => {}
         }
-        let table = self.table.load();
         let name = info.query.original().name().clone();
         let mut records = Records::default();
-        self.name(&table, name, info.query.query_type(), info.src, &mut records);
+        self.name(table, name, info.query.query_type(), info.src, &mut records);
         records
     }
 
@@ -242,14 +238,14 @@ fn decoded(zone: &ZoneInTable, body: &Body, name: &Name, qtype: RecordType) -> O
     bytes.extend_from_slice(&wire);
     bytes.extend_from_slice(&u16::from(qtype).to_be_bytes());
     bytes.extend_from_slice(&[0, 1]);
-    body.append_to(&mut bytes, u16::try_from(apex).ok()?, usize::from(u16::MAX))?;
+    body.within(usize::from(u16::MAX))?.append_to(&mut bytes, u16::try_from(apex).ok()?);
     Message::from_vec(&bytes).ok()
 }
 
-#[async_trait::async_trait]
-impl RequestHandler for General {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut sink: R) -> ResponseInfo {
-        let records = self.records(request);
+impl General {
+    /// Decides a reply and writes it to the sink.
+    async fn reply(&self, table: &Table, request: &Request, mut sink: impl ResponseHandler) -> ResponseInfo {
+        let records = self.records(table, request);
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = records.rcode;
         metadata.authoritative = records.authoritative;
@@ -275,6 +271,14 @@ impl RequestHandler for General {
                 Header { metadata, counts: HeaderCounts::default() }.into()
             }
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl RequestHandler for General {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, sink: R) -> ResponseInfo {
+        let table = self.table.load_full();
+        self.reply(&table, request, sink).await
     }
 }
 

@@ -120,6 +120,7 @@ fn udp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
     if reuse_port {
         socket.set_reuse_port(true)?;
     }
+    udp::prepare(&socket, address)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
@@ -159,13 +160,13 @@ impl Bound {
             })
         };
         for (index, socket) in self.udp.into_iter().enumerate() {
-            let stop = stop.clone();
-            let work = move |responder| udp::serve(&socket, responder, &stop);
+            let (tables, stop) = (table.clone(), stop.clone());
+            let work = move |responder| udp::serve(&socket, tables, responder, &stop);
             running.threads.push(start(format!("udp-{index}"), Box::new(work))?);
         }
         for (index, listener) in self.tcp.into_iter().enumerate() {
-            let stop = stop.clone();
-            let work = move |responder| tcp::serve(listener, responder, &stop);
+            let (tables, stop) = (table.clone(), stop.clone());
+            let work = move |responder| tcp::serve(listener, tables, responder, &stop);
             running.threads.push(start(format!("tcp-{index}"), Box::new(work))?);
         }
         Ok(running)

@@ -30,5 +30,5 @@ mod udp;
 pub use counters::{Counters, Outcome};
 pub use general::General;
 pub use listeners::{BindError, Bound, Running, bind};
-pub use query::{Parsed, Query, parse};
+pub use query::{NameBuffer, Parsed, Query, parse};
 pub use respond::{Responder, Transport};

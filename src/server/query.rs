@@ -11,8 +11,7 @@ pub(super) const MAX_NAME: usize = 255;
 const TYPE_OPT: u16 = 41;
 
 /// What a packet is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "it lives on the stack for one query; a box would allocate for each")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed<'p> {
     /// No reply: fewer octets than a header, or a response. Answering responses lets two servers play ping-pong.
     Drop,
@@ -23,14 +22,14 @@ pub enum Parsed<'p> {
 }
 
 /// A well-formed query with one question.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<'p> {
     /// The header's first four octets: id and flags.
     pub head: [u8; 4],
     /// The question as sent, to be echoed byte for byte.
     pub question: &'p [u8],
-    /// The question's name in lower case, wire format.
-    pub name: LowerName,
+    /// The question's name in lower-case wire format, the root's zero octet included.
+    pub name: &'p [u8],
     /// QTYPE.
     pub qtype: u16,
     /// QCLASS.
@@ -40,7 +39,7 @@ pub struct Query<'p> {
 }
 
 /// A packet that is no query we can answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bad<'p> {
     /// The header's first four octets: id and flags.
     pub head: [u8; 4],
@@ -61,28 +60,18 @@ pub enum Why {
     Opcode,
 }
 
-/// A name in lower-case wire format, without allocation.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct LowerName {
-    bytes: [u8; MAX_NAME],
-    len: u8,
-}
+/// Room for the question's name in lower case. A worker keeps one, so that no query allocates or copies it around.
+#[derive(Clone, Debug)]
+pub struct NameBuffer([u8; MAX_NAME]);
 
-impl LowerName {
-    /// The octets, the root's zero included.
-    pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+impl Default for NameBuffer {
+    fn default() -> Self {
+        NameBuffer([0; MAX_NAME])
     }
 }
 
-impl std::fmt::Debug for LowerName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("LowerName").field(&self.as_slice().escape_ascii().to_string()).finish()
-    }
-}
-
-/// Reads a packet.
-pub fn parse(packet: &[u8]) -> Parsed<'_> {
+/// Reads a packet. `names` is where a query's name goes; what it holds before does not matter.
+pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
     let Some(header) = packet.first_chunk::<HEADER_LEN>() else { return Parsed::Drop };
     if header[2] & 0x80 != 0 {
         return Parsed::Drop;
@@ -109,7 +98,11 @@ pub fn parse(packet: &[u8]) -> Parsed<'_> {
     if !records.well_formed || why(head) == Why::Opcode {
         return Parsed::Bad(Bad { head, question: question.bytes, edns, why: why(head) });
     }
-    let Question { bytes, name, qtype, qclass } = question;
+    let Question { bytes, name_len, qtype, qclass } = question;
+    // Case folds within ASCII only (RFC 4343 section 3), and length octets, being below 64, stay as they are.
+    let name = &mut names.0[..name_len];
+    name.copy_from_slice(&bytes[..name_len]);
+    name.make_ascii_lowercase();
     Parsed::Query(Query { head, question: bytes, name, qtype, qclass, edns })
 }
 
@@ -120,7 +113,7 @@ fn why(head: [u8; 4]) -> Why {
 
 struct Question<'p> {
     bytes: &'p [u8],
-    name: LowerName,
+    name_len: usize,
     qtype: u16,
     qclass: u16,
 }
@@ -146,26 +139,19 @@ impl<'p> Reader<'p> {
     /// A question. Its name may not be compressed: there is nothing before it that a pointer could sensibly mean.
     fn question(&mut self) -> Option<Question<'p>> {
         let start = self.at;
-        let mut name = LowerName { bytes: [0; MAX_NAME], len: 0 };
-        let mut len = 0;
         loop {
             let label = usize::from(*self.packet.get(self.at)?);
-            if label > 63 || len + label + 1 > MAX_NAME {
+            self.at += 1 + label;
+            if label > 63 || self.at - start > MAX_NAME {
                 return None;
             }
-            let octets = self.packet.get(self.at..self.at + 1 + label)?;
-            // The length octet is below 64, so lower-casing leaves it alone.
-            name.bytes[len..len + 1 + label].copy_from_slice(octets);
-            name.bytes[len..len + 1 + label].make_ascii_lowercase();
-            len += 1 + label;
-            self.at += 1 + label;
             if label == 0 {
                 break;
             }
         }
-        name.len = len as u8;
+        let name_len = self.at - start;
         let (qtype, qclass) = (self.u16()?, self.u16()?);
-        Some(Question { bytes: &self.packet[start..self.at], name, qtype, qclass })
+        Some(Question { bytes: &self.packet[start..self.at], name_len, qtype, qclass })
     }
 
     /// The records behind the question. Answers and authorities in a query mean nothing, but must be well-formed;
@@ -280,28 +266,34 @@ mod tests {
     #[test]
     fn a_plain_query_is_read_in_place() {
         let bytes = packet([1, 0], [1, 0, 0, 0], &[QUESTION]);
-        let Parsed::Query(query) = parse(&bytes) else { panic!() };
+        let mut names = NameBuffer::default();
+        let Parsed::Query(query) = parse(&bytes, &mut names) else { panic!() };
         assert_eq!(query.question, QUESTION);
-        assert_eq!(query.name.as_slice(), b"\x03www\x05local\x00");
+        assert_eq!(query.name, b"\x03www\x05local\x00");
         assert_eq!((query.qtype, query.qclass, query.edns), (1, 1, None));
     }
 
     #[test]
     fn short_packets_and_responses_are_dropped() {
-        assert_eq!(parse(&[0; 11]), Parsed::Drop);
-        assert_eq!(parse(&packet([0x80, 0], [1, 0, 0, 0], &[QUESTION])), Parsed::Drop);
-        assert_eq!(parse(&packet([0x80, 0], [1, 0, 0, 0], &[b"\xff"])), Parsed::Drop, "malformed ones too");
+        let mut names = NameBuffer::default();
+        assert_eq!(parse(&[0; 11], &mut names), Parsed::Drop);
+        assert_eq!(parse(&packet([0x80, 0], [1, 0, 0, 0], &[QUESTION]), &mut names), Parsed::Drop);
+        assert_eq!(parse(&packet([0x80, 0], [1, 0, 0, 0], &[b"\xff"]), &mut names), Parsed::Drop, "malformed ones too");
     }
 
     #[test]
     fn an_opt_is_read_and_its_options_are_checked() {
         let good = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 0, &[0, 10, 0, 2, 1, 2, 0xFF, 0xFF, 0, 0])]);
-        let Parsed::Query(query) = parse(&good) else { panic!() };
+        let mut names = NameBuffer::default();
+        let Parsed::Query(query) = parse(&good, &mut names) else { panic!() };
         assert_eq!(query.edns, Some(Edns { udp_size: 4096, version: 0, dnssec_ok: true }));
         let overrun = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 0, &[0, 10, 0, 3, 1, 2])]);
         let later = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 1, &[0, 10, 0, 3, 1, 2])]);
-        assert!(matches!(parse(&later), Parsed::Query(_)), "another version's options are not judged");
-        let Parsed::Bad(bad) = parse(&overrun) else { panic!() };
+        assert!(
+            matches!(parse(&later, &mut NameBuffer::default()), Parsed::Query(_)),
+            "another version's options are not judged"
+        );
+        let Parsed::Bad(bad) = parse(&overrun, &mut names) else { panic!() };
         assert_eq!((bad.why, bad.question, bad.edns.is_some()), (Why::Malformed, QUESTION, true));
     }
 
@@ -320,17 +312,26 @@ mod tests {
             ("records missing", packet([0, 0], [1, 0, 0, 1], &[QUESTION])),
         ];
         for (name, bytes) in cases {
-            assert!(matches!(parse(&bytes), Parsed::Bad(Bad { why: Why::Malformed, .. })), "{name}");
+            assert!(
+                matches!(parse(&bytes, &mut NameBuffer::default()), Parsed::Bad(Bad { why: Why::Malformed, .. })),
+                "{name}"
+            );
         }
         let no_question_but_opt = packet([0, 0], [0, 0, 0, 1], &[&plain]);
-        assert!(matches!(parse(&no_question_but_opt), Parsed::Bad(Bad { edns: Some(_), .. })));
+        assert!(matches!(
+            parse(&no_question_but_opt, &mut NameBuffer::default()),
+            Parsed::Bad(Bad { edns: Some(_), .. })
+        ));
     }
 
     #[test]
     fn other_opcodes_are_told_apart_from_malformed_packets() {
         for opcode in 1..16u8 {
             let bytes = packet([opcode << 3, 0], [1, 0, 0, 0], &[QUESTION]);
-            assert!(matches!(parse(&bytes), Parsed::Bad(Bad { why: Why::Opcode, .. })), "{opcode}");
+            assert!(
+                matches!(parse(&bytes, &mut NameBuffer::default()), Parsed::Bad(Bad { why: Why::Opcode, .. })),
+                "{opcode}"
+            );
         }
     }
 
@@ -346,15 +347,15 @@ mod tests {
             bytes
         };
         let longest = packet([0, 0], [1, 0, 0, 0], &[&name(&[63, 63, 63, 61])]);
-        assert!(matches!(parse(&longest), Parsed::Query(_)));
+        assert!(matches!(parse(&longest, &mut NameBuffer::default()), Parsed::Query(_)));
         let too_long = packet([0, 0], [1, 0, 0, 0], &[&name(&[63, 63, 63, 62])]);
-        assert!(matches!(parse(&too_long), Parsed::Bad(_)));
+        assert!(matches!(parse(&too_long, &mut NameBuffer::default()), Parsed::Bad(_)));
     }
 
     proptest! {
         #[test]
         fn no_packet_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            parse(&bytes);
+            parse(&bytes, &mut NameBuffer::default());
         }
 
         #[test]
@@ -363,7 +364,7 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] = value;
             bytes.truncate(cut.max(1));
-            parse(&bytes);
+            parse(&bytes, &mut NameBuffer::default());
         }
     }
 }

@@ -9,12 +9,17 @@ use super::{
     Counters, General, Outcome,
     counters::WorkerCounters,
     edns::{Edns, OPT_LEN, append_opt, udp_limit},
-    query::{Bad, HEADER_LEN, Parsed, Query, Why, parse},
+    query::{Bad, HEADER_LEN, NameBuffer, Parsed, Query, Why, parse},
 };
 use crate::table::{Answer, Body, Dealer, Found, Table, ZoneInTable};
 
 /// QCLASS IN, the only one served.
 const CLASS_IN: u16 = 1;
+
+/// Header flags of a reply (RFC 1035 section 4.1.1), in the third octet.
+const RESPONSE: u8 = 0x80;
+const AUTHORITATIVE: u8 = 0x04;
+const TRUNCATED: u8 = 0x02;
 
 /// How a packet came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,74 +30,100 @@ pub enum Transport {
     Tcp,
 }
 
-/// One worker's answering state. A worker owns it, so nothing in it is shared but the Table.
+/// One worker's answering state. A worker owns it, so nothing in it is shared.
+///
+/// Answering a query that the Table holds takes no lock, no clock, no allocation (once `out` has grown), and writes to
+/// no memory that another worker writes to.
 pub struct Responder {
-    table: Arc<ArcSwap<Table>>,
     dealer: Dealer,
     general: General,
     counters: Arc<WorkerCounters>,
+    names: NameBuffer,
 }
 
 impl Responder {
-    /// A responder that reads this table; the seed decides where its cursors start.
+    /// A responder; the seed decides where its cursors start. `table` is what the general path reads where it is used
+    /// as a handler of its own.
     pub fn new(table: Arc<ArcSwap<Table>>, counters: &Counters, seed: u64) -> Self {
         Responder {
-            general: General::new(table.clone(), seed.rotate_left(1)),
-            table,
+            general: General::new(table, seed.rotate_left(1)),
             dealer: Dealer::new(seed),
             counters: counters.worker(),
+            names: NameBuffer::default(),
         }
     }
 
-    /// Writes the reply to `packet` into `out` (emptied first; left empty when there is none), counts and returns what
-    /// it became.
-    pub fn respond(&mut self, packet: &[u8], source: SocketAddr, transport: Transport, out: &mut Vec<u8>) -> Outcome {
-        out.clear();
-        let outcome = match parse(packet) {
+    /// Appends the reply to `packet` to `out` (nothing, when there is none), counts and returns what it became.
+    pub fn respond(
+        &mut self,
+        table: &Table,
+        packet: &[u8],
+        source: SocketAddr,
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let outcome = match parse(packet, &mut self.names) {
             Parsed::Drop => Outcome::Dropped,
             Parsed::Bad(bad) => refuse_bad(&bad, out),
-            Parsed::Query(query) => self.answer(&query, source, transport, out),
+            Parsed::Query(query) => {
+                let asked = Asked { query: &query, source, transport };
+                answer(table, &mut self.dealer, &asked, out)
+                    .unwrap_or_else(|| self.general.answer(table, &query, source, transport, out))
+            }
         };
         self.counters.count(outcome);
         outcome
     }
 
-    fn answer(&mut self, query: &Query<'_>, source: SocketAddr, transport: Transport, out: &mut Vec<u8>) -> Outcome {
-        if query.edns.is_some_and(|edns| edns.version > 0) {
-            return Reply::to(query, transport, out).rcode(ResponseCode::BADVERS, false);
+    /// The counters of this worker.
+    pub(super) fn counters(&self) -> &WorkerCounters {
+        &self.counters
+    }
+}
+
+/// A query, and who asks it how.
+struct Asked<'q> {
+    query: &'q Query<'q>,
+    source: SocketAddr,
+    transport: Transport,
+}
+
+/// Answers from what is compiled; `None` for what only the general path can answer.
+#[inline]
+fn answer(table: &Table, dealer: &mut Dealer, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Outcome> {
+    let query = asked.query;
+    let reply = Reply::to(query, asked.transport, out);
+    if query.edns.is_some_and(|edns| edns.version > 0) {
+        return Some(reply.rcode(ResponseCode::BADVERS));
+    }
+    if query.qclass != CLASS_IN {
+        return Some(reply.rcode(ResponseCode::Refused));
+    }
+    if is_unusual(query.qtype) {
+        return None;
+    }
+    let (zone, entry) = match table.find(query.name) {
+        Found::Outside => return Some(reply.rcode(ResponseCode::Refused)),
+        Found::Missing(zone) => {
+            zone.zone.source.demand.note();
+            return Some(reply.negative(zone, ResponseCode::NXDomain));
         }
-        if query.qclass != CLASS_IN {
-            return Reply::to(query, transport, out).rcode(ResponseCode::Refused, false);
+        Found::Name(zone, entry) => (zone, entry),
+    };
+    zone.zone.source.demand.note();
+    match entry.answer(query.qtype) {
+        Some(Answer::Dealt(index)) => {
+            let dealt = &zone.zone.dealt[*index];
+            let shape = dealt.deck.shape_for(asked.source.ip());
+            let slot = zone.first_slot + dealt.slot + shape as usize;
+            let (row, records) = dealt.deck.row(dealer.next(slot, dealt.deck.rows()), shape);
+            Some(reply.row(row, records))
         }
-        if is_unusual(query.qtype) {
-            return self.general.answer(query, source, transport, out);
-        }
-        let table = self.table.load();
-        let reply = Reply::to(query, transport, out);
-        match table.find(query.name.as_slice()) {
-            Found::Outside => reply.rcode(ResponseCode::Refused, false),
-            Found::Missing(zone) => {
-                zone.zone.source.demand.note();
-                reply.negative(zone, ResponseCode::NXDomain)
-            }
-            Found::Name(zone, entry) => {
-                zone.zone.source.demand.note();
-                match entry.answer(query.qtype) {
-                    Some(Answer::Dealt(index)) => {
-                        let dealt = &zone.zone.dealt[*index];
-                        let shape = dealt.deck.shape_for(source.ip());
-                        let slot = zone.first_slot + dealt.slot + shape as usize;
-                        let (row, records) = dealt.deck.row(self.dealer.next(slot, dealt.deck.rows()), shape);
-                        reply.row(row, records)
-                    }
-                    Some(Answer::Fixed(body)) => reply.body(zone, body),
-                    Some(Answer::Unready) => reply.rcode(ResponseCode::ServFail, false),
-                    Some(Answer::Explain(_)) => self.general.answer(query, source, transport, out),
-                    None if entry.alias.is_some() => self.general.answer(query, source, transport, out),
-                    None => reply.negative(zone, ResponseCode::NoError),
-                }
-            }
-        }
+        Some(Answer::Fixed(body)) => Some(reply.body(zone, body, ResponseCode::NoError)),
+        Some(Answer::Unready) => Some(reply.rcode(ResponseCode::ServFail)),
+        Some(Answer::Explain(_)) => None,
+        None if entry.alias.is_some() => None,
+        None => Some(reply.negative(zone, ResponseCode::NoError)),
     }
 }
 
@@ -105,76 +136,130 @@ fn is_unusual(qtype: u16) -> bool {
     qtype == u16::from(RecordType::OPT) || META_TYPES.contains(&qtype)
 }
 
+#[cold]
 fn refuse_bad(bad: &Bad<'_>, out: &mut Vec<u8>) -> Outcome {
     let (rcode, outcome) = match bad.why {
         Why::Malformed => (ResponseCode::FormErr, Outcome::FormErr),
         Why::Opcode => (ResponseCode::NotImp, Outcome::NotImp),
     };
-    header(out, bad.head, bad.question);
-    finish(out, rcode, false, [0; 3], bad.edns.as_ref());
+    let head = Head { asked: bad.head, question: bad.question, edns: bad.edns, rcode, flags: 0 };
+    head.write([0; 3], out);
+    head.write_opt(out);
     outcome
 }
 
-/// A reply under way: header and question are written, the rest follows.
-struct Reply<'a, 'p> {
-    query: &'a Query<'p>,
-    out: &'a mut Vec<u8>,
+/// What every reply begins and ends with.
+struct Head<'q> {
+    /// The query's id and flags.
+    asked: [u8; 4],
+    question: &'q [u8],
+    edns: Option<Edns>,
+    rcode: ResponseCode,
+    /// [`AUTHORITATIVE`], [`TRUNCATED`].
+    flags: u8,
+}
+
+impl Head<'_> {
+    /// Header and question. RD is copied (RFC 1035 section 4.1.1), and so is CD: it is the asker's own mark, and the
+    /// common servers hand it back.
+    #[inline]
+    fn write(&self, [answers, authorities, additionals]: [u16; 3], out: &mut Vec<u8>) {
+        let asked = self.asked;
+        let [answers, authorities] = [answers, authorities].map(u16::to_be_bytes);
+        let additionals = (additionals + u16::from(self.edns.is_some())).to_be_bytes();
+        let header: [u8; HEADER_LEN] = [
+            asked[0],
+            asked[1],
+            RESPONSE | (asked[2] & 0x79) | self.flags,
+            (asked[3] & 0x10) | self.rcode.low(),
+            0,
+            u8::from(!self.question.is_empty()),
+            answers[0],
+            answers[1],
+            authorities[0],
+            authorities[1],
+            additionals[0],
+            additionals[1],
+        ];
+        out.extend_from_slice(&header);
+        out.extend_from_slice(self.question);
+    }
+
+    /// The OPT, if the query had one.
+    #[inline]
+    fn write_opt(&self, out: &mut Vec<u8>) {
+        if let Some(edns) = &self.edns {
+            append_opt(out, edns, self.rcode.high());
+        }
+    }
+}
+
+/// A reply to be written.
+struct Reply<'q, 'o> {
+    query: &'q Query<'q>,
+    out: &'o mut Vec<u8>,
     /// Octets left for records.
     room: usize,
 }
 
-impl<'a, 'p> Reply<'a, 'p> {
-    fn to(query: &'a Query<'p>, transport: Transport, out: &'a mut Vec<u8>) -> Self {
-        header(out, query.head, query.question);
+impl<'q, 'o> Reply<'q, 'o> {
+    #[inline]
+    fn to(query: &'q Query<'q>, transport: Transport, out: &'o mut Vec<u8>) -> Self {
         let limit = match transport {
             Transport::Udp => udp_limit(query.edns.as_ref()),
             Transport::Tcp => usize::from(u16::MAX),
         };
         let opt = if query.edns.is_some() { OPT_LEN } else { 0 };
-        Reply { room: limit.saturating_sub(out.len() + opt), query, out }
+        Reply { room: limit.saturating_sub(HEADER_LEN + query.question.len() + opt), query, out }
     }
 
-    /// No records at all.
-    fn rcode(self, rcode: ResponseCode, authoritative: bool) -> Outcome {
-        finish(self.out, rcode, authoritative, [0; 3], self.query.edns.as_ref());
+    fn head(&self, rcode: ResponseCode, flags: u8) -> Head<'q> {
+        Head { asked: self.query.head, question: self.query.question, edns: self.query.edns, rcode, flags }
+    }
+
+    /// No records at all, and no authority claimed.
+    fn rcode(self, rcode: ResponseCode) -> Outcome {
+        let head = self.head(rcode, 0);
+        head.write([0; 3], self.out);
+        head.write_opt(self.out);
         outcome_of(rcode, false)
     }
 
     /// A dealt row.
+    #[inline]
     fn row(self, row: &[u8], records: u16) -> Outcome {
         if row.len() > self.room {
             return self.truncated(ResponseCode::NoError);
         }
+        let head = self.head(ResponseCode::NoError, AUTHORITATIVE);
+        head.write([records, 0, 0], self.out);
         self.out.extend_from_slice(row);
-        finish(self.out, ResponseCode::NoError, true, [records, 0, 0], self.query.edns.as_ref());
+        head.write_opt(self.out);
         Outcome::Answered
-    }
-
-    /// A fixed answer.
-    fn body(self, zone: &ZoneInTable, body: &Body) -> Outcome {
-        self.append(zone, body, ResponseCode::NoError)
     }
 
     /// NODATA or NXDOMAIN: the SOA in the authority section.
     fn negative(self, zone: &ZoneInTable, rcode: ResponseCode) -> Outcome {
-        self.append(zone, &zone.zone.negative, rcode)
+        self.body(zone, &zone.zone.negative, rcode)
     }
 
-    fn append(self, zone: &ZoneInTable, body: &Body, rcode: ResponseCode) -> Outcome {
-        let apex = HEADER_LEN + self.query.name.as_slice().len() - zone.zone.apex_wire.len();
-        match body.append_to(self.out, apex as u16, self.room) {
-            None => self.truncated(rcode),
-            Some(counts) => {
-                finish(self.out, rcode, true, counts, self.query.edns.as_ref());
-                outcome_of(rcode, counts[0] > 0)
-            }
-        }
+    /// A fixed answer.
+    fn body(self, zone: &ZoneInTable, body: &Body, rcode: ResponseCode) -> Outcome {
+        let Some(part) = body.within(self.room) else { return self.truncated(rcode) };
+        let head = self.head(rcode, AUTHORITATIVE);
+        head.write(part.counts(), self.out);
+        // The apex is the end of the question's name.
+        let apex = HEADER_LEN + self.query.name.len() - zone.zone.apex_wire.len();
+        part.append_to(self.out, apex as u16);
+        head.write_opt(self.out);
+        outcome_of(rcode, part.counts()[0] > 0)
     }
 
     /// TC, no records, OPT kept: a cut RRset would be taken for a whole one by clients that ignore TC.
     fn truncated(self, rcode: ResponseCode) -> Outcome {
-        finish(self.out, rcode, true, [0; 3], self.query.edns.as_ref());
-        self.out[2] |= 0x02;
+        let head = self.head(rcode, AUTHORITATIVE | TRUNCATED);
+        head.write([0; 3], self.out);
+        head.write_opt(self.out);
         Outcome::Truncated
     }
 }
@@ -190,28 +275,5 @@ pub(super) fn outcome_of(rcode: ResponseCode, has_answers: bool) -> Outcome {
         ResponseCode::NotImp => Outcome::NotImp,
         ResponseCode::BADVERS => Outcome::BadVers,
         _ => Outcome::ServFail,
-    }
-}
-
-/// Header and question. RD is copied (RFC 1035 section 4.1.1), and so is CD: it is the asker's own mark, and the common
-/// servers hand it back.
-fn header(out: &mut Vec<u8>, head: [u8; 4], question: &[u8]) {
-    out.clear();
-    out.extend_from_slice(&[head[0], head[1], 0x80 | (head[2] & 0x79), head[3] & 0x10]);
-    out.extend_from_slice(&[0, u8::from(!question.is_empty()), 0, 0, 0, 0, 0, 0]);
-    out.extend_from_slice(question);
-}
-
-/// The OPT, if the query had one, and the header fields known only now.
-fn finish(out: &mut Vec<u8>, rcode: ResponseCode, authoritative: bool, counts: [u16; 3], edns: Option<&Edns>) {
-    let [answers, authorities, mut additionals] = counts;
-    if let Some(edns) = edns {
-        append_opt(out, edns, rcode.high());
-        additionals += 1;
-    }
-    out[2] |= u8::from(authoritative) << 2;
-    out[3] |= rcode.low();
-    for (at, count) in [(6, answers), (8, authorities), (10, additionals)] {
-        out[at..at + 2].copy_from_slice(&count.to_be_bytes());
     }
 }

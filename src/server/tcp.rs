@@ -3,6 +3,7 @@
 
 use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -12,6 +13,7 @@ use tokio::{
 };
 
 use super::{Responder, Transport, listeners::Stop};
+use crate::table::Table;
 
 /// Connections open at once on one address. Each may hold the buffers below, so this bounds memory to some tens of
 /// megabytes; further ones wait in the kernel.
@@ -44,23 +46,29 @@ const MAX_LATE: i32 = super::listeners::BACKLOG;
 /// How long open connections may take to finish when stopping.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 
-type Shared = Rc<RefCell<Responder>>;
+/// What all connections of a thread share.
+struct Worker {
+    tables: Arc<ArcSwap<Table>>,
+    responder: RefCell<Responder>,
+}
+
+type Shared = Rc<Worker>;
 
 /// Serves until told to stop, then answers what was received.
-pub(super) fn serve(listener: std::net::TcpListener, responder: Responder, stop: &Stop) {
+pub(super) fn serve(listener: std::net::TcpListener, tables: Arc<ArcSwap<Table>>, responder: Responder, stop: &Stop) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "a TCP worker cannot start"),
     };
     let connections = LocalSet::new();
-    let responder = Rc::new(RefCell::new(responder));
-    connections.block_on(&runtime, accept(listener, responder, stop));
+    let worker = Rc::new(Worker { tables, responder: RefCell::new(responder) });
+    connections.block_on(&runtime, accept(listener, worker, stop));
     runtime.block_on(async {
         let _ = timeout(STOP_WITHIN, connections).await;
     });
 }
 
-async fn accept(listener: std::net::TcpListener, responder: Shared, stop: &Stop) {
+async fn accept(listener: std::net::TcpListener, worker: Shared, stop: &Stop) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a TCP worker cannot start"),
@@ -77,10 +85,10 @@ async fn accept(listener: std::net::TcpListener, responder: Shared, stop: &Stop)
         match accepted {
             Ok((stream, source, place)) => {
                 failing = false;
-                let (responder, stop) = (responder.clone(), stop.clone());
+                let (worker, stop) = (worker.clone(), stop.clone());
                 tokio::task::spawn_local(async move {
                     // A connection that breaks is the client's business, and the next one's turn.
-                    let _ = serve_connection(stream, source, &responder, &stop).await;
+                    let _ = serve_connection(stream, source, &worker, &stop).await;
                     drop(place);
                 });
             }
@@ -113,14 +121,9 @@ async fn accept_one(
 }
 
 /// Answers queries in the order they come, until the client closes, breaks the framing or idles.
-async fn serve_connection(
-    mut stream: TcpStream,
-    source: SocketAddr,
-    responder: &Shared,
-    stop: &Stop,
-) -> io::Result<()> {
+async fn serve_connection(mut stream: TcpStream, source: SocketAddr, worker: &Worker, stop: &Stop) -> io::Result<()> {
     let mut received = Vec::with_capacity(512);
-    let (mut replies, mut reply) = (Vec::new(), Vec::new());
+    let mut replies = Vec::new();
     let mut idle_at = tokio::time::Instant::now() + IDLE;
     loop {
         let end = tokio::select! {
@@ -136,12 +139,7 @@ async fn serve_connection(
             None
         }) {
             start += 2 + query.len();
-            responder.borrow_mut().respond(query, source, Transport::Tcp, &mut reply);
-            if !reply.is_empty() {
-                // Replies are below 65,536 octets by construction.
-                replies.extend_from_slice(&(reply.len() as u16).to_be_bytes());
-                replies.extend_from_slice(&reply);
-            }
+            worker.answer(query, source, &mut replies);
             if replies.len() > MAX_UNSENT {
                 send(&mut stream, &mut replies).await?;
             }
@@ -155,6 +153,20 @@ async fn serve_connection(
         framing?;
         if end {
             return stream.shutdown().await;
+        }
+    }
+}
+
+impl Worker {
+    /// Appends the reply, if there is one, with its length in front (RFC 1035 section 4.2.2).
+    fn answer(&self, query: &[u8], source: SocketAddr, replies: &mut Vec<u8>) {
+        let start = replies.len();
+        replies.extend_from_slice(&[0, 0]);
+        self.responder.borrow_mut().respond(&self.tables.load(), query, source, Transport::Tcp, replies);
+        match replies.len() - start - 2 {
+            0 => replies.truncate(start),
+            // Replies are below 65,536 octets by construction.
+            len => replies[start..start + 2].copy_from_slice(&(len as u16).to_be_bytes()),
         }
     }
 }

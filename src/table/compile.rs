@@ -1,7 +1,7 @@
 //! One zone, compiled: from decisions to wire bytes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
@@ -12,7 +12,7 @@ use hickory_proto::rr::{
 };
 
 use super::{
-    Answer, Body, Dealt, Deck, Entry, Section, ZonePlan, ZoneSource,
+    Answer, Body, Dealt, Deck, Entry, NameIndex, Section, ZonePlan, ZoneSource,
     plan::seconds,
     wire::{BodyWriter, wire_name},
 };
@@ -52,7 +52,7 @@ pub struct CompiledZone {
     /// The apex in lower-case wire format.
     pub apex_wire: Box<[u8]>,
     /// Every owner name in lower-case wire format, empty non-terminals among them.
-    pub names: HashMap<Box<[u8]>, Entry>,
+    pub names: NameIndex,
     /// Whether any owner is a wildcard.
     pub has_wildcards: bool,
     /// The decks, by the index in [`Answer::Dealt`].
@@ -400,7 +400,7 @@ mod tests {
     }
 
     fn answers(zone: &CompiledZone, name: &str) -> Vec<(u16, Answer)> {
-        zone.names[wire_name(&Name::from_ascii(name).unwrap()).as_slice()].answers.clone()
+        zone.names.get(&wire_name(&Name::from_ascii(name).unwrap())).unwrap().answers.clone()
     }
 
     fn answer(zone: &CompiledZone, name: &str, rtype: RecordType) -> Answer {
@@ -419,7 +419,7 @@ mod tests {
         message.extend(u16::from(rtype).to_be_bytes());
         message.extend([0, 1]);
         let apex_offset = 12 + question.len() - zone.apex_wire.len();
-        body.append_to(&mut message, apex_offset as u16, usize::from(u16::MAX)).unwrap();
+        body.within(usize::from(u16::MAX)).unwrap().append_to(&mut message, apex_offset as u16);
         Message::from_vec(&message).unwrap()
     }
 

@@ -1,28 +1,31 @@
 //! The Table, and finding a name in it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Reverse, sync::Arc};
 
 use hickory_proto::rr::Name;
 
-use super::{Body, CompiledZone};
+use super::{Body, CompiledZone, NameIndex};
 
 /// Everything all zones can answer. Immutable: a change is a new Table behind the one pointer a query reads.
 #[derive(Debug, Default)]
 pub struct Table {
-    /// By lower-case wire name of the apex.
-    zones: HashMap<Box<[u8]>, ZoneInTable>,
-    /// The names between a zone's apex and that of a zone below it, both left out: empty non-terminals of the upper
-    /// zone, which knows nothing of the lower one.
-    between: HashMap<Box<[u8]>, Entry>,
+    /// Ordered as [`order`] says, for a binary search.
+    zones: Vec<ZoneInTable>,
 }
 
+/// Longest name in wire format (RFC 1035 section 2.3.4).
+const MAX_NAME: usize = 255;
+
 /// One zone of a Table.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ZoneInTable {
     /// The zone.
     pub zone: Arc<CompiledZone>,
     /// Added to the zone's deck slots for a number that is unique in the Table.
     pub first_slot: usize,
+    /// The names between this zone's apex and that of a zone below it, both left out: empty non-terminals of this
+    /// zone, which knows nothing of the lower one.
+    between: NameIndex,
 }
 
 /// What one owner name has.
@@ -60,6 +63,7 @@ pub enum Found<'t> {
 
 impl Entry {
     /// The answer for a record type.
+    #[inline]
     pub fn answer(&self, rtype: u16) -> Option<&Answer> {
         self.answers.iter().find(|(known, _)| *known == rtype).map(|(_, answer)| answer)
     }
@@ -72,23 +76,41 @@ impl Table {
         let place = |zone: Arc<CompiledZone>| {
             let first_slot = next_slot;
             next_slot += zone.slots;
-            (zone.apex_wire.clone(), ZoneInTable { zone, first_slot })
+            ZoneInTable { zone, first_slot, between: NameIndex::default() }
         };
-        let zones: HashMap<_, _> = zones.into_iter().map(place).collect();
-        let mut between = HashMap::new();
-        for apex in zones.keys() {
-            let above: Vec<&[u8]> = suffixes(apex).skip(1).take_while(|name| !zones.contains_key(*name)).collect();
-            // With no zone above, the walk ends at the root, and none of the names is ours.
-            if above.last().is_none_or(|name| **name != [0]) {
-                between.extend(above.into_iter().map(|name| (name.into(), Entry::default())));
-            }
+        let mut zones: Vec<_> = zones.into_iter().map(place).collect();
+        zones.sort_by(|a, b| order(&a.zone.apex_wire).cmp(&order(&b.zone.apex_wire)));
+        let mut table = Table { zones };
+        for upper in 0..table.zones.len() {
+            table.zones[upper].between = table.between(upper);
         }
-        Table { zones, between }
+        table
     }
 
-    /// The zones, in no order.
+    /// The names from a zone down to the apexes below it.
+    fn between(&self, upper: usize) -> NameIndex {
+        let mut names = Vec::new();
+        for lower in &self.zones {
+            let above = |name: &&[u8]| self.zone_at(name).is_none();
+            let between: Vec<&[u8]> = suffixes(&lower.zone.apex_wire).skip(1).take_while(above).collect();
+            let next = suffixes(&lower.zone.apex_wire).nth(1 + between.len());
+            if next.is_some_and(|next| next == &*self.zones[upper].zone.apex_wire) {
+                names.extend(between.into_iter().map(|name| (name.into(), Entry::default())));
+            }
+        }
+        names.into_iter().collect()
+    }
+
+    /// The zones, in no particular order.
     pub fn zones(&self) -> impl Iterator<Item = &Arc<CompiledZone>> {
-        self.zones.values().map(|placed| &placed.zone)
+        self.zones.iter().map(|placed| &placed.zone)
+    }
+
+    /// The zone with this apex.
+    #[inline]
+    fn zone_at(&self, apex: &[u8]) -> Option<&ZoneInTable> {
+        let at = self.zones.binary_search_by(|placed| order(&placed.zone.apex_wire).cmp(&order(apex))).ok()?;
+        self.zones.get(at)
     }
 
     /// Finds a name. `name` is uncompressed wire format, lower case, ending in the root's zero octet.
@@ -96,21 +118,44 @@ impl Table {
     /// RFC 1034 section 4.3.2: the zone is the nearest ancestor to the name; a name without data of its own takes the
     /// data of the wildcard below its closest encloser (RFC 4592 section 3.3.1).
     pub fn find(&self, name: &[u8]) -> Found<'_> {
-        let Some(placed) = suffixes(name).find_map(|suffix| self.zones.get(suffix)) else { return Found::Outside };
-        let zone = &placed.zone;
-        if let Some(entry) = zone.names.get(name).or_else(|| self.between.get(name)) {
-            return Found::Name(placed, entry);
+        let Some(placed) = suffixes(name).find_map(|suffix| self.zone_at(suffix)) else { return Found::Outside };
+        match placed.zone.names.get(name) {
+            Some(entry) => Found::Name(placed, entry),
+            None => placed.missing(name),
         }
-        if zone.has_wildcards {
-            let exists = |name: &&[u8]| zone.names.contains_key(*name) || self.between.contains_key(*name);
+    }
+}
+
+impl ZoneInTable {
+    /// What a name that is not among the zone's own comes to.
+    fn missing(&self, name: &[u8]) -> Found<'_> {
+        if let Some(entry) = self.between.get(name) {
+            return Found::Name(self, entry);
+        }
+        if self.zone.has_wildcards {
+            let exists = |name: &&[u8]| self.zone.names.contains(name) || self.between.contains(name);
             let encloser = suffixes(name).skip(1).find(exists);
-            let wildcard = encloser.and_then(|encloser| zone.names.get([b"\x01*", encloser].concat().as_slice()));
-            if let Some(entry) = wildcard {
-                return Found::Name(placed, entry);
+            if let Some(entry) = encloser.and_then(|encloser| self.wildcard(encloser)) {
+                return Found::Name(self, entry);
             }
         }
-        Found::Missing(placed)
+        Found::Missing(self)
     }
+
+    /// The wildcard right below a name.
+    fn wildcard(&self, encloser: &[u8]) -> Option<&Entry> {
+        let mut name = [0; MAX_NAME];
+        let name = name.get_mut(..2 + encloser.len())?;
+        name[..2].copy_from_slice(b"\x01*");
+        name[2..].copy_from_slice(encloser);
+        self.zone.names.get(name)
+    }
+}
+
+/// How zones are ordered: by their length first, which mostly decides a comparison without looking at the octets.
+#[inline]
+fn order(apex: &[u8]) -> (Reverse<usize>, &[u8]) {
+    (Reverse(apex.len()), apex)
 }
 
 /// The name and its ancestors up to the root, as slices of wire format. Stops at a malformed label.

@@ -15,6 +15,7 @@
 //! | [`ZonePlan`] | every decision about one zone for one view |
 //! | [`CompiledZone`] | one zone, as wire bytes |
 //! | [`Entry`] | what one owner name has; an entry without answers is an empty non-terminal |
+//! | [`NameIndex`] | the owner names of one zone, by hash |
 //! | [`Deck`] | the dealt rows of one scope and address family, each row a complete answer section |
 //! | [`Dealer`] | one worker's cursors: which row of each deck comes next |
 //! | [`Body`] | everything of a fixed response behind its question, with the places of pointers to the apex |
@@ -24,6 +25,7 @@ mod compile;
 mod dealer;
 mod deck;
 mod explain;
+mod index;
 mod lookup;
 mod names;
 mod plan;
@@ -33,7 +35,8 @@ pub use compile::{CompiledZone, compile_zone, next_epoch};
 pub use dealer::Dealer;
 pub use deck::{Dealt, Deck, Shape};
 pub use explain::explain;
+pub use index::NameIndex;
 pub use lookup::{Answer, Entry, Found, Table, ZoneInTable};
 pub use names::{Refusal, ScopeNames, conflicts, scope_names};
 pub use plan::{ZonePlan, ZoneSource};
-pub use wire::{Body, QUESTION_OFFSET, Section, wire_name};
+pub use wire::{Body, Part, QUESTION_OFFSET, Section, wire_name};

@@ -42,22 +42,42 @@ impl Body {
         self.bytes.is_empty()
     }
 
-    /// Appends the body to a message whose question name holds the apex at `apex_offset`, and returns the counts of
-    /// its sections. Where `room` octets do not hold all of it the additional section is left out, which is never
-    /// worth a truncation (RFC 2181 section 9); where they do not hold the rest either, nothing is appended: `None`.
-    pub fn append_to(&self, out: &mut Vec<u8>, apex_offset: u16, room: usize) -> Option<[u16; 3]> {
+    /// What of the body `room` octets hold. The additional section is left out where it does not fit, which is never
+    /// worth a truncation (RFC 2181 section 9); where the rest does not fit either there is nothing: `None`.
+    #[inline]
+    pub fn within(&self, room: usize) -> Option<Part<'_>> {
         let (len, counts) = match room {
             _ if self.bytes.len() <= room => (self.bytes.len(), self.counts),
             _ if self.additional_at <= room => (self.additional_at, [self.counts[0], self.counts[1], 0]),
             _ => return None,
         };
+        Some(Part { body: self, len, counts })
+    }
+}
+
+/// A body, with or without its additional section.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'b> {
+    body: &'b Body,
+    len: usize,
+    counts: [u16; 3],
+}
+
+impl Part<'_> {
+    /// Records in the answer, authority and additional section.
+    pub fn counts(&self) -> [u16; 3] {
+        self.counts
+    }
+
+    /// Appends it to a message whose question name holds the apex at `apex_offset`.
+    #[inline]
+    pub fn append_to(&self, out: &mut Vec<u8>, apex_offset: u16) {
         let start = out.len();
-        out.extend_from_slice(&self.bytes[..len]);
+        out.extend_from_slice(&self.body.bytes[..self.len]);
         let pointer = (0xC000 | apex_offset).to_be_bytes();
-        for &at in self.apex_pointers.iter().take_while(|at| usize::from(**at) < len) {
+        for &at in self.body.apex_pointers.iter().take_while(|at| usize::from(**at) < self.len) {
             out[start + usize::from(at)..][..2].copy_from_slice(&pointer);
         }
-        Some(counts)
     }
 }
 
@@ -198,15 +218,18 @@ mod tests {
             message.extend(wire_name(&question));
             message.extend([0, 2, 0, 1]);
             let apex_offset = 12 + question.len() - apex.len();
-            assert_eq!(body.append_to(&mut message, apex_offset as u16, 500), Some([1, 1, 1]));
+            body.within(500).unwrap().append_to(&mut message, apex_offset as u16);
             let message = Message::from_vec(&message).unwrap();
             assert_eq!(message.answers[0].name, question);
             assert_eq!(message.authorities[0].name, apex);
             assert_eq!(message.authorities[0].data, RData::SOA(soa.clone()));
             assert_eq!(message.additionals[0].name, ns);
         }
+        let without_glue = body.within(body.len() - 1).unwrap();
+        assert_eq!(without_glue.counts(), [1, 1, 0], "glue is left out first");
         let mut message = Vec::new();
-        assert_eq!(body.append_to(&mut message, 12, body.len() - 1), Some([1, 1, 0]), "glue is left out first");
-        assert_eq!(body.append_to(&mut message, 12, 40), None);
+        without_glue.append_to(&mut message, 12);
+        assert!(message.len() < body.len());
+        assert!(body.within(40).is_none());
     }
 }

@@ -1,0 +1,201 @@
+//! UDP: one thread and one SO_REUSEPORT socket per worker, so that the kernel spreads askers over workers and nothing
+//! is shared between them.
+//!
+//! | | |
+//! |---|---|
+//! | `batch` | Linux: many datagrams per system call, replies from the address that was asked |
+//! | `plain` | everywhere: one datagram at a time |
+
+#[cfg(target_os = "linux")]
+mod batch;
+#[cfg(any(test, not(target_os = "linux")))]
+mod plain;
+
+use std::{
+    io::{self, ErrorKind},
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{Responder, listeners::Stop};
+use crate::table::Table;
+
+/// Longest query taken; real ones stay below 300 octets, EDNS options included. What is longer arrives cut off, and
+/// is answered as malformed.
+const MAX_QUERY: usize = 4096;
+
+/// How often an idle worker looks whether it should stop.
+const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// How long a stopping worker goes on answering what keeps arriving.
+const DRAIN_FOR: Duration = Duration::from_millis(500);
+
+/// Pause after an unexpected error of the socket, so that one that persists costs no core.
+const AFTER_ERROR: Duration = Duration::from_millis(10);
+
+/// Prepares a socket, before it is bound to this address, for how it will be served.
+pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    batch::prepare(socket, address)?;
+    // Elsewhere replies from a socket on all addresses leave from whichever the system prefers.
+    let _ = (socket, address);
+    Ok(())
+}
+
+/// Serves until told to stop, then answers what is already in the socket.
+pub(super) fn serve(socket: &UdpSocket, tables: Arc<ArcSwap<Table>>, responder: Responder, stop: &Stop) {
+    let worker = Worker { tables, responder };
+    let (Ok(address), Ok(())) = (socket.local_addr(), socket.set_read_timeout(Some(LOOK_UP))) else {
+        return tracing::error!("a UDP worker cannot use its socket");
+    };
+    #[cfg(target_os = "linux")]
+    match address {
+        SocketAddr::V4(_) => run(batch::v4(socket, address), worker, address, stop),
+        SocketAddr::V6(_) => run(batch::v6(socket, address), worker, address, stop),
+    }
+    #[cfg(not(target_os = "linux"))]
+    run(plain::Plain::new(socket), worker, address, stop);
+}
+
+/// What answers, whichever way datagrams come.
+struct Worker {
+    tables: Arc<ArcSwap<Table>>,
+    responder: Responder,
+}
+
+/// A socket, as one way of receiving and sending sees it.
+trait Datagrams {
+    /// Receives what is there and answers it. Waits for a datagram, up to the socket's time-out, if `wait`; where none
+    /// comes the error is [`ErrorKind::WouldBlock`].
+    fn turn(&mut self, worker: &mut Worker, wait: bool) -> io::Result<()>;
+}
+
+fn run(mut datagrams: impl Datagrams, mut worker: Worker, address: SocketAddr, stop: &Stop) {
+    let mut failing = false;
+    while !stop.is_set() {
+        match datagrams.turn(&mut worker, true) {
+            Ok(()) => failing = false,
+            Err(error) if is_nothing(&error) => {}
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(%address, %error, "receiving UDP failed; trying on");
+                }
+                failing = true;
+                thread::sleep(AFTER_ERROR);
+            }
+        }
+    }
+    let until = Instant::now() + DRAIN_FOR;
+    while Instant::now() < until && datagrams.turn(&mut worker, false).is_ok() {}
+}
+
+/// Whether an error means only that nothing was received.
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Counters, *};
+
+    /// A worker without zones: it refuses everything.
+    fn worker(counters: &Counters) -> Worker {
+        let tables = Arc::new(ArcSwap::from_pointee(Table::default()));
+        Worker { responder: Responder::new(tables.clone(), counters, 1), tables }
+    }
+
+    /// A query for the root's NS with this id.
+    fn query(id: u8) -> Vec<u8> {
+        vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1]
+    }
+
+    fn socket(address: &str) -> UdpSocket {
+        let address: SocketAddr = address.parse().unwrap();
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None).unwrap();
+        prepare(&socket, address).unwrap();
+        socket.bind(&address.into()).unwrap();
+        let socket = UdpSocket::from(socket);
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket
+    }
+
+    /// Asks more than a batch holds and has `datagrams` answer until every reply is here.
+    fn answers_all(mut datagrams: impl Datagrams, server: SocketAddr, asker: &UdpSocket) {
+        let counters = Counters::default();
+        let mut worker = worker(&counters);
+        asker.connect(server).unwrap();
+        for id in 0..100 {
+            asker.send(&query(id)).unwrap();
+        }
+        // What is no query gets no reply, and holds up none.
+        asker.send(b"short").unwrap();
+        while counters.total() < 101 {
+            datagrams.turn(&mut worker, true).unwrap();
+        }
+        for id in 0..100 {
+            let mut reply = [0; 100];
+            let len = asker.recv(&mut reply).unwrap();
+            assert_eq!((reply[1], reply[3] & 15, len), (id, 5, 17), "in order, refused, with the question");
+        }
+        assert!(is_nothing(&datagrams.turn(&mut worker, false).unwrap_err()));
+        assert_eq!(counters.unsent(), 0);
+    }
+
+    #[test]
+    fn one_at_a_time_answers_every_query() {
+        let server = socket("127.0.0.1:0");
+        answers_all(plain::Plain::new(&server), server.local_addr().unwrap(), &socket("127.0.0.1:0"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn batches_answer_every_query() {
+        let server = socket("127.0.0.1:0");
+        let address = server.local_addr().unwrap();
+        answers_all(batch::v4(&server, address), address, &socket("127.0.0.1:0"));
+        let server = socket("[::1]:0");
+        let address = server.local_addr().unwrap();
+        answers_all(batch::v6(&server, address), address, &socket("[::1]:0"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn replies_leave_from_the_address_that_was_asked() {
+        let server = socket("0.0.0.0:0");
+        let address = server.local_addr().unwrap();
+        // A connected asker hears only who it asked.
+        for asked in ["127.0.0.1", "127.9.8.7"] {
+            let asked = SocketAddr::new(asked.parse().unwrap(), address.port());
+            answers_all(batch::v4(&server, address), asked, &socket("127.0.0.1:0"));
+        }
+        let server = socket("[::]:0");
+        let address = server.local_addr().unwrap();
+        let asked = SocketAddr::new("::1".parse().unwrap(), address.port());
+        answers_all(batch::v6(&server, address), asked, &socket("[::1]:0"));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn one_reply_that_cannot_be_sent_holds_up_no_other() {
+        // Nothing can be sent to port 0, which no program has; only a raw socket, or a forger, asks from there.
+        let server = socket("0.0.0.0:0");
+        let address = server.local_addr().unwrap();
+        let mut batch = batch::v4(&server, address);
+        let askers = [socket("127.0.0.1:0"), socket("127.0.0.1:0")];
+        let targets: Vec<SocketAddr> = vec![
+            askers[0].local_addr().unwrap(),
+            "127.0.0.1:0".parse().unwrap(),
+            "127.0.0.2:0".parse().unwrap(),
+            askers[1].local_addr().unwrap(),
+        ];
+        assert_eq!(batch.send_to(&targets, b"reply"), 2, "refused");
+        for asker in askers {
+            let mut reply = [0; 100];
+            assert_eq!(asker.recv(&mut reply).unwrap(), 5);
+        }
+    }
+}
