@@ -14,14 +14,13 @@ use std::{
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::{Counters, Responder, tcp, udp};
 use crate::table::Table;
 
 /// Connections the kernel holds until they are accepted; the common maximum (`net.core.somaxconn` before Linux 5.4
 /// was 128, since then 4096).
-pub(super) const BACKLOG: i32 = 1024;
+const BACKLOG: i32 = 1024;
 
 /// Tries for a port that is free for both UDP and TCP when port 0 is asked for. Each try is almost certain to succeed.
 const PORT_TRIES: usize = 20;
@@ -68,46 +67,45 @@ pub struct Bound {
     tcp: Vec<TcpListener>,
 }
 
-/// Binds UDP (`workers` sockets each, 0 = one per CPU) and TCP on every address, or nothing.
+/// Binds UDP and TCP on every address (`workers` sockets each, 0 = one per CPU), or nothing.
 pub fn bind(listen: &[SocketAddr], workers: usize) -> Result<Bound, BindError> {
     let workers = if workers == 0 { thread::available_parallelism().map_or(1, usize::from) } else { workers };
     let mut bound = Bound { addresses: Vec::new(), udp: Vec::new(), tcp: Vec::new() };
     for &address in listen {
         let (address, tcp, udp) = bind_one(address, workers)?;
         bound.addresses.push(address);
-        bound.tcp.push(tcp);
+        bound.tcp.extend(tcp);
         bound.udp.extend(udp);
     }
     Ok(bound)
 }
 
-fn bind_one(wanted: SocketAddr, workers: usize) -> Result<(SocketAddr, TcpListener, Vec<UdpSocket>), BindError> {
+fn bind_one(wanted: SocketAddr, workers: usize) -> Result<(SocketAddr, Vec<TcpListener>, Vec<UdpSocket>), BindError> {
     // Held until one is found, so that each try is another port: where few are free the kernel offers the same again.
     let mut half_taken = Vec::new();
     loop {
-        let (address, tcp) = bind_tcp(wanted)?;
+        // SO_REUSEPORT would share the port silently with a program of the same user, so ask without it first. TCP
+        // before UDP: its answer tells of another server more surely.
+        let probe =
+            tcp_socket(wanted, false).map_err(|source| BindError { address: wanted, protocol: "TCP", source })?;
+        let address = probe.local_addr().map_err(|source| BindError { address: wanted, protocol: "TCP", source })?;
         match bind_udp(address, workers) {
             // The free port TCP got may be taken for UDP: try another.
             Err(error) if wanted.port() == 0 && error.is_in_use() && half_taken.len() < PORT_TRIES => {
-                half_taken.push(tcp);
+                half_taken.push(probe);
             }
             Err(error) => return Err(error),
-            Ok(udp) => return Ok((address, tcp, udp)),
+            Ok(udp) => {
+                drop(probe);
+                let tcp = (0..workers).map(|_| tcp_socket(address, true)).collect::<io::Result<_>>();
+                return Ok((address, tcp.map_err(|source| BindError { address, protocol: "TCP", source })?, udp));
+            }
         }
     }
 }
 
-fn bind_tcp(wanted: SocketAddr) -> Result<(SocketAddr, TcpListener), BindError> {
-    let failed = |source| BindError { address: wanted, protocol: "TCP", source };
-    // TCP first: without SO_REUSEPORT it notices another server on the port, one of ours included.
-    let tcp = tcp_socket(wanted).map_err(failed)?;
-    let address = tcp.local_addr().map_err(failed)?;
-    Ok((address, tcp))
-}
-
 fn bind_udp(address: SocketAddr, workers: usize) -> Result<Vec<UdpSocket>, BindError> {
     let failed = |source| BindError { address, protocol: "UDP", source };
-    // SO_REUSEPORT would share the port silently with a program of the same user, so ask without it first.
     drop(udp_socket(address, false).map_err(failed)?);
     (0..workers).map(|_| udp_socket(address, true)).collect::<io::Result<_>>().map_err(failed)
 }
@@ -125,13 +123,16 @@ fn udp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn tcp_socket(address: SocketAddr) -> io::Result<TcpListener> {
+fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     // Connections of an earlier run in TIME_WAIT must not keep a restarted server off its port.
     socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
@@ -166,28 +167,24 @@ impl Bound {
         }
         for (index, listener) in self.tcp.into_iter().enumerate() {
             let (tables, stop) = (table.clone(), stop.clone());
-            let work = move |responder| tcp::serve(listener, tables, responder, &stop);
+            let work = move |responder| tcp::serve(listener, tables, responder, &stop, tcp::LIMITS);
             running.threads.push(start(format!("tcp-{index}"), Box::new(work))?);
         }
         Ok(running)
     }
 }
 
-/// Tells workers to stop: a flag for blocking threads, a token for async ones.
+/// Tells workers to stop; they look several times a second.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stop {
-    flag: Arc<AtomicBool>,
-    pub(super) token: CancellationToken,
-}
+pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     pub(super) fn is_set(&self) -> bool {
-        self.flag.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 
-    fn set(&self) {
-        self.flag.store(true, Ordering::Relaxed);
-        self.token.cancel();
+    pub(super) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

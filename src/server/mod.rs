@@ -3,7 +3,7 @@
 //! ```text
 //! udp (a thread per worker) ──┐                         ┌─ compiled answers: copied from the Table
 //!                             ├─ Responder::respond ────┤
-//! tcp (a thread per address) ─┘        query: parse     └─ general: everything unusual, through hickory
+//! tcp (a thread per worker) ──┘        query: parse     └─ general: everything unusual, through hickory
 //! ```
 //!
 //! | word | meaning |

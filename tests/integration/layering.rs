@@ -37,7 +37,8 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("figment", "config/load.rs"),
     ("toml", "config/"),
     ("hickory_server", "server/general.rs"),
-    ("nix", "server/"),
+    ("mio", "server/tcp/"),
+    ("nix", "server/udp/"),
     ("clap", "cli/"),
     ("tracing_subscriber", "telemetry.rs"),
     ("hyper", "http.rs sim/"), // there for its error, which tells a closed connection from other failures
