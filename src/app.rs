@@ -100,7 +100,7 @@ pub fn load_zones(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
 /// Starts a server: loads, binds every address, and only then begins to work.
 pub async fn start(config: &Config) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
-    let bound = server::bind(&config.server.listen, config.server.workers)?;
+    let bound = server::bind(&config.server)?;
     let (table, counters) = (Arc::new(ArcSwap::from_pointee(Table::default())), Counters::default());
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
 
@@ -296,7 +296,7 @@ mod tests {
         for (seed, remembered) in [(ours, 1), (other, 0)] {
             state::save(dir.path(), "z.test", &[Seed::Address(ours)], 7, &topology, &Health::default()).unwrap();
             let listen = vec!["127.0.0.1:0".parse().unwrap()];
-            let server = ServerConfig { listen, workers: 1, state_dir: Some(dir.path().into()) };
+            let server = ServerConfig { listen, workers: 1, pin_workers: false, state_dir: Some(dir.path().into()) };
             let app = start(&Config { server, zones: vec![zone(seed)] }).await.unwrap();
             let known: Vec<usize> = app.table().zones().map(|zone| zone.plan.nodes.len()).collect();
             assert_eq!(known, [remembered], "with seed {seed}");
@@ -316,7 +316,7 @@ mod tests {
         let mut zone = zone(seed);
         zone.cluster.datacenters.insert("new".into(), Vec::new());
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let server = ServerConfig { listen, workers: 1, state_dir: Some(dir.path().into()) };
+        let server = ServerConfig { listen, workers: 1, pin_workers: false, state_dir: Some(dir.path().into()) };
         let app = start(&Config { server, zones: vec![zone] }).await.unwrap();
         let names: Vec<String> =
             app.table().zones().flat_map(|zone| zone.plan.names.names.keys()).map(ToString::to_string).collect();

@@ -13,7 +13,12 @@ impl Default for ServerConfig {
     fn default() -> Self {
         // Not 53: that needs privileges, and a first try must work without. Not all addresses: a resolver that
         // anybody can reach is a decision.
-        ServerConfig { listen: vec![(Ipv4Addr::LOCALHOST, 5300).into()], workers: 0, state_dir: None }
+        ServerConfig {
+            listen: vec![(Ipv4Addr::LOCALHOST, 5300).into()],
+            workers: 0,
+            pin_workers: false,
+            state_dir: None,
+        }
     }
 }
 

@@ -136,6 +136,7 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::Root, "zones", Kind::Zones, "[zones.\"alternator.local\"]"),
     key(Section::Server, "listen", Kind::List, "[\"127.0.0.1:5300\"]"),
     key(Section::Server, "workers", Kind::Integer, "0"),
+    key(Section::Server, "pin_workers", Kind::Switch, "false"),
     key(Section::Server, "state_dir", Kind::Text, "\"/var/lib/alternator-dns\""),
     key(Section::Zone, "file", Kind::Text, "\"zones/alternator.local.zone\""),
     key(Section::Zone, "ttl", Kind::Duration, "\"5s\""),
@@ -235,7 +236,11 @@ mod tests {
         let cases = [
             (Section::Root, KeyPath::root().key("zone"), "unknown key; did you mean \"zones\"?"),
             (Section::Server, server.key("state-dir"), "unknown key; did you mean \"state_dir\"?"),
-            (Section::Server, server.key("colour"), "unknown key; [server] takes listen, workers, state_dir"),
+            (
+                Section::Server,
+                server.key("colour"),
+                "unknown key; [server] takes listen, workers, pin_workers, state_dir",
+            ),
             (Section::Server, server.key("ttl"), "unknown key here; \"ttl\" belongs in [zones.NAME]"),
             (Section::Zone, zone.key("tll"), "unknown key; did you mean \"ttl\"?"),
             (Section::Zone, zone.key("TTL"), "unknown key; did you mean \"ttl\"?"),

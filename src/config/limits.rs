@@ -17,7 +17,7 @@ pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..
 pub(super) const TIMEOUT_INTERVALS: u32 = 5;
 /// `rise` and `fall`. Zero would admit or drop a node unasked; more than 100 in a row is never.
 pub(super) const STREAK: RangeInclusive<i64> = 1..=100;
-/// UDP workers per address: far more than any machine has cores, few enough not to exhaust its descriptors.
+/// Workers per address: far more than any machine has cores, few enough not to exhaust its descriptors.
 pub(super) const WORKERS: RangeInclusive<i64> = 0..=1024;
 /// Ports of nodes.
 pub(super) const PORT: RangeInclusive<i64> = 1..=u16::MAX as i64;
@@ -28,7 +28,7 @@ pub(super) const PREFIX_V4: RangeInclusive<i64> = 0..=32;
 pub(super) const ANSWERS: RangeInclusive<u16> = 0..=1000;
 /// Zones: each has a poller and probers of its own.
 pub(super) const MAX_ZONES: usize = 256;
-/// Listen addresses: each has workers and a TCP listener of its own.
+/// Listen addresses: each has workers of its own.
 pub(super) const MAX_LISTEN: usize = 64;
 /// Seeds of a zone. A handful finds any cluster; all of a seed's addresses are kept in memory.
 pub(super) const MAX_SEEDS: usize = 256;

@@ -61,8 +61,10 @@ pub struct Config {
 pub struct ServerConfig {
     /// Addresses to answer on, UDP and TCP each. Port 0 takes a free one (the same for both).
     pub listen: Vec<SocketAddr>,
-    /// UDP workers per address; 0 = one per CPU.
+    /// Workers per address, for UDP and for TCP each; 0 = one per CPU.
     pub workers: usize,
+    /// Whether each worker stays on one CPU.
+    pub pin_workers: bool,
     /// Where the last topology of each zone is kept for the next start; `None` = nowhere.
     pub state_dir: Option<PathBuf>,
 }

@@ -19,6 +19,7 @@ pub(super) struct Raw {
 pub(super) struct RawServer {
     pub(super) listen: Option<Vec<String>>,
     pub(super) workers: Option<i64>,
+    pub(super) pin_workers: Option<bool>,
     pub(super) state_dir: Option<String>,
 }
 

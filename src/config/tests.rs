@@ -64,6 +64,7 @@ const FULL: &str = r#"
 [server]
 listen = ["127.0.0.1:5300", "[::]:53"]
 workers = 4
+pin_workers = true
 state_dir = "state"
 [zones."Alternator.Example."]
 file = "zones/a.zone"
@@ -104,6 +105,7 @@ fn a_full_file_is_read_to_the_last_value() {
         server: ServerConfig {
             listen: vec!["127.0.0.1:5300".parse().unwrap(), "[::]:53".parse().unwrap()],
             workers: 4,
+            pin_workers: true,
             state_dir: Some(case.folder.path().join("state")),
         },
         zones: vec![ZoneConfig {

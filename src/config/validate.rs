@@ -148,6 +148,7 @@ impl Judge<'_> {
         ServerConfig {
             listen,
             workers: self.number(&at.key("workers"), raw.workers, &limits::WORKERS, default.workers),
+            pin_workers: raw.pin_workers.unwrap_or(default.pin_workers),
             state_dir: self.path(&at.key("state_dir"), raw.state_dir.as_ref()),
         }
     }

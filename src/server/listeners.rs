@@ -15,8 +15,8 @@ use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-use super::{Counters, Responder, tcp, udp};
-use crate::table::Table;
+use super::{Counters, Responder, affinity, tcp, udp};
+use crate::{config::ServerConfig, table::Table};
 
 /// Connections the kernel holds until they are accepted; the common maximum (`net.core.somaxconn` before Linux 5.4
 /// was 128, since then 4096).
@@ -65,13 +65,17 @@ pub struct Bound {
     addresses: Vec<SocketAddr>,
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
+    pin_workers: bool,
 }
 
-/// Binds UDP and TCP on every address (`workers` sockets each, 0 = one per CPU), or nothing.
-pub fn bind(listen: &[SocketAddr], workers: usize) -> Result<Bound, BindError> {
-    let workers = if workers == 0 { thread::available_parallelism().map_or(1, usize::from) } else { workers };
-    let mut bound = Bound { addresses: Vec::new(), udp: Vec::new(), tcp: Vec::new() };
-    for &address in listen {
+/// Binds UDP and TCP on every address, a socket for each worker, or nothing.
+pub fn bind(config: &ServerConfig) -> Result<Bound, BindError> {
+    let workers = match config.workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let mut bound = Bound { addresses: Vec::new(), udp: Vec::new(), tcp: Vec::new(), pin_workers: config.pin_workers };
+    for &address in &config.listen {
         let (address, tcp, udp) = bind_one(address, workers)?;
         bound.addresses.push(address);
         bound.tcp.extend(tcp);
@@ -151,11 +155,15 @@ impl Bound {
         let (report, ended) = mpsc::channel(1);
         let mut running = Running { addresses: self.addresses, stop: stop.clone(), threads: Vec::new(), ended };
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut start = |name: String, work: Box<dyn FnOnce(Responder) + Send>| {
+        let cpus = if self.pin_workers { affinity::cpus() } else { Vec::new() };
+        let mut start = |kind: &str, index: usize, work: Box<dyn FnOnce(Responder) + Send>| {
             let (table, counters, seed) = (table.clone(), counters.clone(), rng.u64(..));
+            let name = format!("{kind}-{index}");
             let guard = Guard { name: name.clone(), stop: stop.clone(), report: report.clone() };
+            let cpu = cpus.get(index % cpus.len().max(1)).copied();
             thread::Builder::new().name(name).spawn(move || {
                 let _guard = guard;
+                cpu.into_iter().for_each(affinity::pin);
                 // The responder is made on its own thread, so that its memory is near the core that uses it.
                 work(Responder::new(table, &counters, seed));
             })
@@ -163,12 +171,12 @@ impl Bound {
         for (index, socket) in self.udp.into_iter().enumerate() {
             let (tables, stop) = (table.clone(), stop.clone());
             let work = move |responder| udp::serve(&socket, tables, responder, &stop);
-            running.threads.push(start(format!("udp-{index}"), Box::new(work))?);
+            running.threads.push(start("udp", index, Box::new(work))?);
         }
         for (index, listener) in self.tcp.into_iter().enumerate() {
             let (tables, stop) = (table.clone(), stop.clone());
             let work = move |responder| tcp::serve(listener, tables, responder, &stop, tcp::LIMITS);
-            running.threads.push(start(format!("tcp-{index}"), Box::new(work))?);
+            running.threads.push(start("tcp", index, Box::new(work))?);
         }
         Ok(running)
     }

@@ -16,6 +16,7 @@
 //! Standards: RFC 1034/1035 (answers, TCP framing), 2181 (RRsets, additional data), 2308 (negative answers),
 //! 4592 (wildcards), 6891 (EDNS), 7766 (TCP), 8020 (nothing below NXDOMAIN), 8482 (ANY), 9619 (one question).
 
+mod affinity;
 mod counters;
 mod edns;
 #[cfg(test)]

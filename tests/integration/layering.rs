@@ -38,7 +38,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("toml", "config/"),
     ("hickory_server", "server/general.rs"),
     ("mio", "server/tcp/"),
-    ("nix", "server/udp/"),
+    ("nix", "server/udp/ server/affinity.rs"),
     ("clap", "cli/"),
     ("tracing_subscriber", "telemetry.rs"),
     ("hyper", "http.rs sim/"), // there for its error, which tells a closed connection from other failures
