@@ -11,7 +11,7 @@ from servers import A, AAAA, LOAD_CPU, NODES, NOERROR, NXDOMAIN, RACK, ZONE, des
 
 BUSY, LOSS = 0.95, 0.01
 # Below this the generator did not have its processor to itself, and the measurement is made again.
-OWN_BUSY, TRIES = 0.95, 3
+OWN_BUSY, TRIES = 0.95, 2
 STARTS = 5
 # Time that every measurement may take beyond what it measures: warm-up, connections, last replies.
 SLACK = 60
@@ -99,7 +99,7 @@ def rounds(servers, workloads, count, seconds, progress=True):
     return found
 
 
-def column(entries, key, scale=1.0, busy=True):
+def column(entries, key, scale=1.0):
     """A figure of every round; None where it does not count, so that rounds stay in step."""
     return [entry[key] * scale if entry and entry[key] is not None else None for entry in entries]
 
