@@ -70,7 +70,45 @@ impl Default for NameBuffer {
     }
 }
 
+impl NameBuffer {
+    /// A name in lower case. Case folds within ASCII only (RFC 4343 section 3); length octets, being below 64, stay as
+    /// they are, so the name is folded as a whole.
+    #[inline]
+    fn lower(&mut self, name: &[u8]) -> &[u8] {
+        // Eight octets at a time, the last eight overlapping those before: names are too short for the processor's
+        // vectors, which is what the standard library is made for.
+        let lower = &mut self.0[..name.len()];
+        if let Some(last) = name.last_chunk::<8>() {
+            for (to, from) in lower.chunks_exact_mut(8).zip(name.chunks_exact(8)) {
+                to.copy_from_slice(&lower_eight(from.try_into().unwrap_or_default()));
+            }
+            let at = name.len() - 8;
+            lower[at..].copy_from_slice(&lower_eight(*last));
+        } else {
+            lower.copy_from_slice(name);
+            lower.make_ascii_lowercase();
+        }
+        lower
+    }
+}
+
+/// Eight octets, those of `A` to `Z` in lower case.
+#[inline]
+fn lower_eight(octets: [u8; 8]) -> [u8; 8] {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    let octets = u64::from_ne_bytes(octets);
+    // No sum of seven bits and these carries into the next octet; its highest bit tells the comparison.
+    let low = octets & !HIGH;
+    let from_a = low + (0x80 - u64::from(b'A')) * ONES;
+    let after_z = low + (0x7F - u64::from(b'Z')) * ONES;
+    let is_upper = !octets & HIGH & from_a & !after_z;
+    // The difference of the cases is one bit, 0x20.
+    (octets | (is_upper >> 2)).to_ne_bytes()
+}
+
 /// Reads a packet. `names` is where a query's name goes; what it holds before does not matter.
+#[inline]
 pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
     let Some(header) = packet.first_chunk::<HEADER_LEN>() else { return Parsed::Drop };
     if header[2] & 0x80 != 0 {
@@ -90,7 +128,10 @@ pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
             first = Some(question);
         }
     }
-    let records = reader.records(count(6), count(8), count(10));
+    let records = match header[6..] {
+        [0, 0, 0, 0, 0, 0] => Records { edns: None, well_formed: true },
+        _ => reader.records(count(6), count(8), count(10)),
+    };
     let edns = records.edns;
     let (Some(question), 1) = (first, questions) else {
         return Parsed::Bad(Bad { head, question: &[], edns, why: why(head) });
@@ -99,10 +140,7 @@ pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
         return Parsed::Bad(Bad { head, question: question.bytes, edns, why: why(head) });
     }
     let Question { bytes, name_len, qtype, qclass } = question;
-    // Case folds within ASCII only (RFC 4343 section 3), and length octets, being below 64, stay as they are.
-    let name = &mut names.0[..name_len];
-    name.copy_from_slice(&bytes[..name_len]);
-    name.make_ascii_lowercase();
+    let name = names.lower(&bytes[..name_len]);
     Parsed::Query(Query { head, question: bytes, name, qtype, qclass, edns })
 }
 
@@ -353,6 +391,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn names_are_folded_as_the_standard_library_folds_them(name in proptest::collection::vec(any::<u8>(), 0..255)) {
+            let mut names = NameBuffer::default();
+            prop_assert_eq!(names.lower(&name), name.to_ascii_lowercase());
+        }
+
         #[test]
         fn no_packet_panics(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             parse(&bytes, &mut NameBuffer::default());

@@ -89,7 +89,7 @@ struct Asked<'q> {
 }
 
 /// Answers from what is compiled; `None` for what only the general path can answer.
-#[inline]
+#[inline(always)]
 fn answer(table: &Table, dealer: &mut Dealer, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Outcome> {
     let query = asked.query;
     let reply = Reply::to(query, asked.transport, out);
@@ -162,7 +162,7 @@ struct Head<'q> {
 impl Head<'_> {
     /// Header and question. RD is copied (RFC 1035 section 4.1.1), and so is CD: it is the asker's own mark, and the
     /// common servers hand it back.
-    #[inline]
+    #[inline(always)]
     fn write(&self, [answers, authorities, additionals]: [u16; 3], out: &mut Vec<u8>) {
         let asked = self.asked;
         let [answers, authorities] = [answers, authorities].map(u16::to_be_bytes);
@@ -203,7 +203,7 @@ struct Reply<'q, 'o> {
 }
 
 impl<'q, 'o> Reply<'q, 'o> {
-    #[inline]
+    #[inline(always)]
     fn to(query: &'q Query<'q>, transport: Transport, out: &'o mut Vec<u8>) -> Self {
         let limit = match transport {
             Transport::Udp => udp_limit(query.edns.as_ref()),
@@ -213,6 +213,7 @@ impl<'q, 'o> Reply<'q, 'o> {
         Reply { room: limit.saturating_sub(HEADER_LEN + query.question.len() + opt), query, out }
     }
 
+    #[inline]
     fn head(&self, rcode: ResponseCode, flags: u8) -> Head<'q> {
         Head { asked: self.query.head, question: self.query.question, edns: self.query.edns, rcode, flags }
     }
@@ -226,7 +227,7 @@ impl<'q, 'o> Reply<'q, 'o> {
     }
 
     /// A dealt row.
-    #[inline]
+    #[inline(always)]
     fn row(self, row: &[u8], records: u16) -> Outcome {
         if row.len() > self.room {
             return self.truncated(ResponseCode::NoError);

@@ -42,15 +42,17 @@ pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Resu
     Ok(())
 }
 
-/// Serves an IPv4 socket bound to this address.
-pub(super) fn v4(socket: &UdpSocket, address: SocketAddr) -> Batch<'_, SockaddrIn> {
-    Batch::new(socket, address.ip().is_unspecified())
-}
+/// An IPv4 socket bound to one address.
+pub(super) type V4<'s> = Batch<'s, SockaddrIn, false>;
 
-/// Serves an IPv6 socket bound to this address.
-pub(super) fn v6(socket: &UdpSocket, address: SocketAddr) -> Batch<'_, SockaddrIn6> {
-    Batch::new(socket, address.ip().is_unspecified())
-}
+/// An IPv4 socket bound to all addresses.
+pub(super) type AnyV4<'s> = Batch<'s, SockaddrIn, true>;
+
+/// An IPv6 socket bound to one address.
+pub(super) type V6<'s> = Batch<'s, SockaddrIn6, false>;
+
+/// An IPv6 socket bound to all addresses.
+pub(super) type AnyV6<'s> = Batch<'s, SockaddrIn6, true>;
 
 /// What of a batch depends on the address family.
 pub(super) trait Family: SockaddrLike + Copy {
@@ -141,8 +143,9 @@ impl Family for SockaddrIn6 {
     }
 }
 
-/// A socket, and room for a batch of queries and replies. Allocated once.
-pub(super) struct Batch<'s, F: Family> {
+/// A socket, and room for a batch of queries and replies. Allocated once. `IS_WILDCARD`: the socket is bound to all
+/// addresses, so each reply has to name its own.
+pub(super) struct Batch<'s, F: Family, const IS_WILDCARD: bool> {
     socket: &'s UdpSocket,
     incoming: MultiHeaders<F>,
     /// Of their own: nix leaves in the headers what the other direction wrote there.
@@ -153,8 +156,6 @@ pub(super) struct Batch<'s, F: Family> {
     /// Where the replies go, and from which address.
     targets: [Option<F>; BATCH],
     locals: [F::Local; BATCH],
-    /// Whether the socket is bound to all addresses, so that each reply has to name its own.
-    is_wildcard: bool,
 }
 
 /// One received datagram.
@@ -165,12 +166,11 @@ struct Asked<F: Family> {
     local: F::Local,
 }
 
-impl<'s, F: Family> Batch<'s, F> {
-    fn new(socket: &'s UdpSocket, is_wildcard: bool) -> Self {
-        let headers = || MultiHeaders::preallocate(BATCH, is_wildcard.then(F::control_room));
+impl<'s, F: Family, const IS_WILDCARD: bool> Batch<'s, F, IS_WILDCARD> {
+    pub(super) fn new(socket: &'s UdpSocket) -> Self {
+        let headers = || MultiHeaders::preallocate(BATCH, IS_WILDCARD.then(F::control_room));
         Batch {
             socket,
-            is_wildcard,
             incoming: headers(),
             outgoing: headers(),
             packets: Box::new([[0; STRIDE]; BATCH]),
@@ -187,7 +187,7 @@ impl<'s, F: Family> Batch<'s, F> {
         let received = recvmmsg(self.socket.as_raw_fd(), &mut self.incoming, slices.iter_mut(), flags, None)?;
         let mut count = 0;
         for (message, asked) in received.zip(&mut self.asked) {
-            let local = if self.is_wildcard { local(&message) } else { F::Local::default() };
+            let local = if IS_WILDCARD { local(&message) } else { F::Local::default() };
             *asked = Asked { len: message.bytes, source: message.address, local };
             count += 1;
         }
@@ -234,7 +234,7 @@ impl<'s, F: Family> Batch<'s, F> {
         let slices = self.replies.each_ref().map(|reply| [IoSlice::new(reply)]);
         let info = F::packet_info(local);
         let control = [F::control(&info)];
-        let control = if self.is_wildcard { &control[..] } else { &[] };
+        let control = if IS_WILDCARD { &control[..] } else { &[] };
         let (slices, targets) = (&slices[from..to], &self.targets[from..to]);
         let fd = self.socket.as_raw_fd();
         Ok(sendmmsg(fd, &mut self.outgoing, slices, targets, control, MsgFlags::MSG_DONTWAIT)?.count())
@@ -246,7 +246,7 @@ fn local<F: Family>(message: &RecvMsg<'_, '_, F>) -> F::Local {
     controls.find_map(|control| F::local(&control)).unwrap_or_default()
 }
 
-impl<F: Family> Datagrams for Batch<'_, F> {
+impl<F: Family, const IS_WILDCARD: bool> Datagrams for Batch<'_, F, IS_WILDCARD> {
     fn turn(&mut self, worker: &mut Worker, wait: bool) -> io::Result<()> {
         // The socket's time-out bounds the wait: the one recvmmsg takes is looked at only after a datagram came.
         let received = self.receive(if wait { MsgFlags::MSG_WAITFORONE } else { MsgFlags::MSG_DONTWAIT })?;
@@ -261,7 +261,7 @@ impl<F: Family> Datagrams for Batch<'_, F> {
 }
 
 #[cfg(test)]
-impl Batch<'_, SockaddrIn> {
+impl AnyV4<'_> {
     /// Sends the same to all of these; returns how many the kernel refused.
     pub(super) fn send_to(&mut self, targets: &[SocketAddr], reply: &[u8]) -> usize {
         for (at, target) in targets.iter().enumerate() {

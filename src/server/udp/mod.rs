@@ -53,9 +53,11 @@ pub(super) fn serve(socket: &UdpSocket, tables: Arc<ArcSwap<Table>>, responder: 
         return tracing::error!("a UDP worker cannot use its socket");
     };
     #[cfg(target_os = "linux")]
-    match address {
-        SocketAddr::V4(_) => run(batch::v4(socket, address), worker, address, stop),
-        SocketAddr::V6(_) => run(batch::v6(socket, address), worker, address, stop),
+    match (address, address.ip().is_unspecified()) {
+        (SocketAddr::V4(_), false) => run(batch::V4::new(socket), worker, address, stop),
+        (SocketAddr::V4(_), true) => run(batch::AnyV4::new(socket), worker, address, stop),
+        (SocketAddr::V6(_), false) => run(batch::V6::new(socket), worker, address, stop),
+        (SocketAddr::V6(_), true) => run(batch::AnyV6::new(socket), worker, address, stop),
     }
     #[cfg(not(target_os = "linux"))]
     run(plain::Plain::new(socket), worker, address, stop);
@@ -156,10 +158,10 @@ mod tests {
     fn batches_answer_every_query() {
         let server = socket("127.0.0.1:0");
         let address = server.local_addr().unwrap();
-        answers_all(batch::v4(&server, address), address, &socket("127.0.0.1:0"));
+        answers_all(batch::V4::new(&server), address, &socket("127.0.0.1:0"));
         let server = socket("[::1]:0");
         let address = server.local_addr().unwrap();
-        answers_all(batch::v6(&server, address), address, &socket("[::1]:0"));
+        answers_all(batch::V6::new(&server), address, &socket("[::1]:0"));
     }
 
     #[cfg(target_os = "linux")]
@@ -170,12 +172,12 @@ mod tests {
         // A connected asker hears only who it asked.
         for asked in ["127.0.0.1", "127.9.8.7"] {
             let asked = SocketAddr::new(asked.parse().unwrap(), address.port());
-            answers_all(batch::v4(&server, address), asked, &socket("127.0.0.1:0"));
+            answers_all(batch::AnyV4::new(&server), asked, &socket("127.0.0.1:0"));
         }
         let server = socket("[::]:0");
         let address = server.local_addr().unwrap();
         let asked = SocketAddr::new("::1".parse().unwrap(), address.port());
-        answers_all(batch::v6(&server, address), asked, &socket("[::1]:0"));
+        answers_all(batch::AnyV6::new(&server), asked, &socket("[::1]:0"));
     }
 
     #[cfg(target_os = "linux")]
@@ -183,8 +185,7 @@ mod tests {
     fn one_reply_that_cannot_be_sent_holds_up_no_other() {
         // Nothing can be sent to port 0, which no program has; only a raw socket, or a forger, asks from there.
         let server = socket("0.0.0.0:0");
-        let address = server.local_addr().unwrap();
-        let mut batch = batch::v4(&server, address);
+        let mut batch = batch::AnyV4::new(&server);
         let askers = [socket("127.0.0.1:0"), socket("127.0.0.1:0")];
         let targets: Vec<SocketAddr> = vec![
             askers[0].local_addr().unwrap(),
