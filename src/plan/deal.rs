@@ -14,13 +14,22 @@
 
 use fastrand::Rng;
 
-/// Rows a deck has at most, unless the nodes' weights alone need more: enough that up to 64 nodes get every second
-/// place exactly evenly, few enough that a row set of eight addresses stays within half a megabyte.
-const ROWS_WANTED: usize = 4096;
+/// Rows a deck may have for the second place to be exactly even, as it is for up to 64 nodes: few enough that a row
+/// set of eight addresses stays within half a megabyte.
+const ROWS_WHERE_EXACT: usize = 4096;
+
+/// Rows a deck has where the second place cannot be exactly even, unless the nodes' weights alone need more. Each is
+/// paid for in time and memory whenever a node comes or goes, and more of them would only make even what is even to a
+/// few parts in a hundred.
+const ROWS_WHERE_NOT: usize = 1024;
 
 /// Passes a deck has at least where the second place matters. In a pass each node leads with one fixed second; with
 /// four, a dead node's clients spread over four nodes until the next deal, which comes when its death is noticed.
 const PASSES_AT_LEAST: usize = 4;
+
+/// Seats tried at random for a place in a row before the open ones are counted out. With one in four open, which is
+/// when trying is the cheaper way, one draw in a hundred gets that far.
+const TRIES: usize = 16;
 
 /// Largest weight: it multiplies the rows of a deck.
 pub const MAX_WEIGHT: u32 = 100;
@@ -99,10 +108,11 @@ fn leader_order(seats: &[Seat], table: &mut Domains, rng: &mut Rng) -> Vec<u32> 
     turns.into_iter().map(|(_, seat)| seat).collect()
 }
 
-/// As many passes as give every leader all its possible seconds, within the wanted number of rows.
+/// As many passes as give every leader all its possible seconds, where so many rows are affordable; else a few.
 fn passes(table: &Domains, period: usize, most_rows: usize) -> usize {
     let most_seconds = (0..table.groups.len()).map(|domain| table.seconds_of(domain)).max().unwrap_or(1).max(1);
-    (ROWS_WANTED / period).max(PASSES_AT_LEAST).min(most_seconds).min((most_rows / period).max(1))
+    let rows = if most_seconds * period <= ROWS_WHERE_EXACT { ROWS_WHERE_EXACT } else { ROWS_WHERE_NOT };
+    (rows / period).max(PASSES_AT_LEAST).min(most_seconds).min((most_rows / period).max(1))
 }
 
 /// For each seat the second places of all the rows it leads: its candidates, shuffled, over and over. A deck with
@@ -148,6 +158,10 @@ struct Domains {
     left: Vec<usize>,
     /// Domains visited in this round of the row.
     visited: Vec<bool>,
+    /// Seats left in the domains that are not.
+    open: usize,
+    /// Seats left in the row.
+    rest: usize,
     /// Group of each seat, and its position in there.
     group_of: Vec<usize>,
     position: Vec<usize>,
@@ -167,7 +181,8 @@ impl Domains {
             groups[group].push(index as u32);
         }
         let left = groups.iter().map(Vec::len).collect();
-        Domains { visited: vec![false; groups.len()], left, groups, group_of, position }
+        let all = seats.len();
+        Domains { visited: vec![false; groups.len()], open: all, rest: all, left, groups, group_of, position }
     }
 
     /// How many seats may come second to a leader of this domain.
@@ -182,6 +197,8 @@ impl Domains {
             *left = group.len();
         }
         self.visited.fill(false);
+        self.rest = self.group_of.len();
+        self.open = self.rest;
     }
 
     /// Takes one seat out of the row, and counts its domain as visited.
@@ -191,30 +208,44 @@ impl Domains {
         self.groups[group].swap(here, last);
         self.position[self.groups[group][here] as usize] = here;
         self.position[seat as usize] = last;
+        if !self.visited[group] {
+            self.open -= self.left[group];
+            self.visited[group] = true;
+        }
         self.left[group] = last;
-        self.visited[group] = true;
+        self.rest -= 1;
     }
 
     /// A seat at random out of the domains not visited in this round; starts a new round when all are.
     fn draw(&mut self, rng: &mut Rng) -> Option<u32> {
-        let open = |domains: &Self, group: usize| if domains.visited[group] { 0 } else { domains.left[group] };
-        let mut total: usize = (0..self.groups.len()).map(|group| open(self, group)).sum();
-        if total == 0 {
+        if self.open == 0 {
             self.visited.fill(false);
-            total = self.left.iter().sum();
-            if total == 0 {
+            self.open = self.rest;
+            if self.open == 0 {
                 return None;
             }
         }
-        let mut pick = rng.usize(..total);
+        let everybody = self.group_of.len();
+        if self.open * 4 >= everybody {
+            for _ in 0..TRIES {
+                let seat = rng.usize(..everybody);
+                let group = self.group_of[seat];
+                if !self.visited[group] && self.position[seat] < self.left[group] {
+                    self.take(seat as u32);
+                    return Some(seat as u32);
+                }
+            }
+        }
+        let mut pick = rng.usize(..self.open);
         for group in 0..self.groups.len() {
-            let here = open(self, group);
-            if pick < here {
-                let seat = self.groups[group][pick];
+            if self.visited[group] {
+                continue;
+            }
+            if let Some(&seat) = self.groups[group][..self.left[group]].get(pick) {
                 self.take(seat);
                 return Some(seat);
             }
-            pick -= here;
+            pick -= self.left[group];
         }
         None
     }
