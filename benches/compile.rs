@@ -8,6 +8,8 @@
 //! Clusters have 3 datacenters of 10 racks each, or 1 datacenter of 3 racks where there are fewer than 30 nodes. All
 //! of it runs on one thread; `memory` adds one that reads.
 
+#![expect(clippy::unwrap_used, reason = "what fails here ends the measurement")]
+
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -94,8 +96,8 @@ impl Cluster {
 
     /// What a change costs the controller.
     fn change(&self, view: &ClusterView, previous: &CompiledZone, epoch: u32) -> CompiledZone {
-        let plan = ZonePlan::new(&self.source, view);
-        assert!(previous.plan != plan);
+        let plan = ZonePlan::after(Some(&*previous.plan), &self.source, view);
+        assert!(*previous.plan != plan);
         compile_zone(self.source.clone(), plan, epoch, Some(previous), u64::from(epoch))
     }
 }

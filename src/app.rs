@@ -298,7 +298,7 @@ mod tests {
             let listen = vec!["127.0.0.1:0".parse().unwrap()];
             let server = ServerConfig { listen, workers: 1, pin_workers: false, state_dir: Some(dir.path().into()) };
             let app = start(&Config { server, zones: vec![zone(seed)] }).await.unwrap();
-            let known: Vec<usize> = app.table().zones().map(|zone| zone.plan.nodes.len()).collect();
+            let known: Vec<usize> = app.table().zones().map(|zone| zone.plan.nodes().count()).collect();
             assert_eq!(known, [remembered], "with seed {seed}");
             app.stop().await;
         }

@@ -47,7 +47,7 @@ pub(crate) struct Zone {
     epoch: Option<u32>,
     compiled: Option<Arc<CompiledZone>>,
     /// The plan whose decisions were logged last; `None` until the zone has had time to find its nodes.
-    logged: Option<ZonePlan>,
+    logged: Option<Arc<ZonePlan>>,
     /// Epochs, for the writer of the state file.
     epochs: watch::Sender<u32>,
 }
@@ -76,8 +76,8 @@ impl Zone {
             topology: self.topology.borrow_and_update().clone(),
             health: self.health.borrow_and_update().clone(),
         };
-        let plan = ZonePlan::new(&self.source, &view);
-        if self.compiled.as_ref().is_some_and(|compiled| compiled.plan == plan) {
+        let plan = ZonePlan::after(self.compiled.as_ref().map(|compiled| &*compiled.plan), &self.source, &view);
+        if self.compiled.as_ref().is_some_and(|compiled| *compiled.plan == plan) {
             return false;
         }
         let previous = self.compiled.take();
@@ -93,7 +93,7 @@ impl Zone {
     fn log(&mut self) {
         let Some(compiled) = &self.compiled else { return };
         if self.logged.as_ref() != Some(&compiled.plan) {
-            log_changes(&self.source.config.name(), self.logged.as_ref(), &compiled.plan);
+            log_changes(&self.source.config.name(), self.logged.as_deref(), &compiled.plan);
             self.logged = Some(compiled.plan.clone());
         }
     }
@@ -314,7 +314,7 @@ mod tests {
     fn served(table: &ArcSwap<Table>) -> (u32, usize) {
         let table = table.load();
         let zone = table.zones().next().unwrap();
-        (zone.epoch, zone.plan.nodes.len())
+        (zone.epoch, zone.plan.nodes().count())
     }
 
     async fn until_served(table: &ArcSwap<Table>, nodes: usize) {

@@ -15,6 +15,11 @@ pub struct Health {
 }
 
 impl Health {
+    /// Health of a node, if it was ever probed.
+    pub fn get(&self, address: IpAddr) -> Option<&NodeHealth> {
+        self.nodes.get(&address)
+    }
+
     /// Health of a node; one never probed is `Joining`.
     pub fn of(&self, address: IpAddr) -> NodeHealth {
         self.nodes.get(&address).cloned().unwrap_or_default()

@@ -29,14 +29,16 @@ impl Verdict {
         matches!(self, Verdict::Up | Verdict::Listed | Verdict::Distrusted(_))
     }
 
-    fn of(member: &Member, health: &NodeHealth, view: &ClusterView) -> Verdict {
+    fn of(member: &Member, health: Option<&NodeHealth>, view: &ClusterView) -> Verdict {
         if member.listing == Listing::Left {
             return Verdict::Left;
         }
         if view.health.disabled {
             return Verdict::Listed;
         }
-        match (health.state, &health.failure) {
+        // One never probed is joining.
+        let (state, failure) = health.map_or((NodeState::Joining, &None), |health| (health.state, &health.failure));
+        match (state, failure) {
             (NodeState::Up, _) => Verdict::Up,
             (_, Some(failure)) if view.health.panic && failure.is_silence() => Verdict::Distrusted(failure.clone()),
             (NodeState::Down, failure) => Verdict::Down(failure.clone()),
@@ -72,8 +74,13 @@ impl Verdicts {
     /// Judges every member.
     pub fn of(view: &ClusterView) -> Self {
         let judge =
-            |(address, member): (&IpAddr, &Member)| (*address, Verdict::of(member, &view.health.of(*address), view));
+            |(address, member): (&IpAddr, &Member)| (*address, Verdict::of(member, view.health.get(*address), view));
         Verdicts(view.topology.members.iter().map(judge).collect())
+    }
+
+    /// All verdicts, by address.
+    pub fn iter(&self) -> impl Iterator<Item = &Verdict> {
+        self.0.values()
     }
 
     /// The verdict on a member; `None` for an address that is none.

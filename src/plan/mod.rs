@@ -4,16 +4,19 @@
 //! | word | meaning |
 //! |---|---|
 //! | [`Verdict`] | why one node is in or out of the answers |
+//! | [`Census`] | the members of every scope, gathered once per plan |
 //! | chain | the scopes tried in order; it starts at its head at every compile, which is automatic fail-back |
 //! | [`ScopePlan`] | for one chain and each address family: the level in use and its nodes |
 //! | last known good | what is served, marked stale, when no level of the chain has an eligible node |
 //! | [`Deal`] | rows of node indices in dealing order; the Table turns them into wire bytes |
 //! | period | rows after which every node has led exactly `weight` times |
 
+mod census;
 mod deal;
 mod eligibility;
 mod scope_plan;
 
+pub use census::{Census, Nodes};
 pub use deal::{Deal, MAX_WEIGHT, Seat, deal};
 pub use eligibility::{Verdict, Verdicts};
 pub use scope_plan::{Family, FamilyPlan, ScopePlan, Serving, default_chain};

@@ -1,14 +1,11 @@
 //! Which level of a fallback chain serves.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, SystemTime},
-};
+use std::net::IpAddr;
 
-use super::Verdicts;
+use super::{Census, Nodes, census::LastKnown};
 use crate::{
     config::ZoneConfig,
-    model::{ClusterView, Member, Node, NodeState, Scope},
+    model::{Node, Scope},
 };
 
 /// What one chain answers, for each address family.
@@ -48,8 +45,8 @@ pub enum FamilyPlan {
     Serve {
         /// Index into the chain.
         level: usize,
-        /// Never empty; by address.
-        nodes: Vec<Node>,
+        /// Never empty.
+        nodes: Nodes,
         /// Live, or the last known good set.
         serving: Serving,
     },
@@ -90,10 +87,9 @@ pub fn default_chain(zone: &ZoneConfig, scope: &Scope) -> Vec<Scope> {
 }
 
 impl ScopePlan {
-    /// Walks the chain. `last_known_window`: nodes that served until this much before the last one that served count
-    /// as one "last known good" set, since probes find the nodes of one incident one after another.
-    pub fn new(chain: Vec<Scope>, view: &ClusterView, verdicts: &Verdicts, last_known_window: Duration) -> Self {
-        let plan = |family| FamilyPlan::new(&chain, family, view, verdicts, last_known_window);
+    /// Walks the chain.
+    pub fn new(chain: Vec<Scope>, census: &Census<'_>) -> Self {
+        let plan = |family| FamilyPlan::new(&chain, family, census);
         let (mut v4, mut v6) = (plan(Family::V4), plan(Family::V6));
         // A first node of a family that is joining, or that we cannot reach at all (a host without IPv6), has never
         // been part of the answers: while the other family serves it must not turn NODATA into SERVFAIL.
@@ -144,115 +140,54 @@ impl FamilyPlan {
         matches!(self, FamilyPlan::Serve { serving: Serving::LastKnown, .. })
     }
 
-    fn new(chain: &[Scope], family: Family, view: &ClusterView, verdicts: &Verdicts, window: Duration) -> Self {
-        let topology = &view.topology;
+    fn new(chain: &[Scope], family: Family, census: &Census<'_>) -> Self {
         // A scope without any node is what its first populated fallback is; only then does its family matter.
-        let Some(head) = chain.iter().position(|scope| topology.members_of(scope).next().is_some()) else {
+        let Some(head) = chain.iter().position(|scope| census.has_members(scope)) else {
             return FamilyPlan::Unready;
         };
-        let of_family = |member: &&Member| Family::of(member.node.address) == family;
         // Which families a scope has is a fact of its topology, never of its health: a rack of IPv4 nodes must not
         // send its IPv6 clients to another rack, and a dead IPv6 node must not turn AAAA into NODATA.
-        if !topology.members_of(&chain[head]).any(|member| of_family(&member)) {
+        if !census.has_family(&chain[head], family) {
             return FamilyPlan::Absent;
         }
-        for (level, scope) in chain.iter().enumerate().skip(head) {
-            let nodes: Vec<Node> = topology
-                .members_of(scope)
-                .filter(|member| of_family(member) && verdicts.is_eligible(member.node.address))
-                .map(|member| member.node.clone())
-                .collect();
-            if !nodes.is_empty() {
-                return FamilyPlan::Serve { level, nodes, serving: Serving::Live };
-            }
+        let levels = || chain.iter().enumerate().skip(head);
+        if let Some((level, nodes)) = levels().find_map(|(level, scope)| Some((level, census.live(scope, family)?))) {
+            return FamilyPlan::Serve { level, nodes, serving: Serving::Live };
         }
-        let levels: Vec<(usize, LastKnown)> = chain
-            .iter()
-            .enumerate()
-            .skip(head)
-            .filter_map(|(level, scope)| {
-                let members = topology.members_of(scope).filter(of_family);
-                Some((level, last_known_good(members, view, window)?))
-            })
-            .collect();
+        let known: Vec<(usize, LastKnown)> =
+            levels().filter_map(|(level, scope)| Some((level, census.last_known(scope, family)?))).collect();
         // The set that served last is the best known, at whatever level; of those lost in one incident, the first. A
         // rack that died long before the rest of its datacenter must not be dug out again for it.
-        let latest = levels.iter().map(|(_, known)| known.served).max();
-        let best =
-            levels.into_iter().find(|(_, known)| latest.is_some_and(|latest| known.served.is_with(latest, window)));
-        match best {
+        let latest = known.iter().map(|(_, known)| known.served).max();
+        let is_with = |known: &LastKnown| latest.is_some_and(|latest| known.served.is_with(latest, census.window()));
+        match known.into_iter().find(|(_, known)| is_with(known)) {
             Some((level, LastKnown { nodes, .. })) => FamilyPlan::Serve { level, nodes, serving: Serving::LastKnown },
             None => FamilyPlan::Unready,
         }
     }
 }
 
-/// When a node that is not eligible served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Served {
-    /// Until then.
-    Until(SystemTime),
-    /// It serves, but the cluster lists it no longer: the best there is.
-    Still,
-}
-
-impl Served {
-    /// Whether one incident took both.
-    fn is_with(self, latest: Served, window: Duration) -> bool {
-        match (self, latest) {
-            (Served::Until(until), Served::Until(latest)) => until + window >= latest,
-            (served, latest) => served == latest,
-        }
-    }
-}
-
-/// The last known good set of one level.
-struct LastKnown {
-    /// When the one that served last did.
-    served: Served,
-    /// Never empty; by address.
-    nodes: Vec<Node>,
-}
-
-/// Of nodes none of which is eligible: those that served last. `None` where none ever did.
-fn last_known_good<'a>(
-    members: impl Iterator<Item = &'a Member>,
-    view: &ClusterView,
-    window: Duration,
-) -> Option<LastKnown> {
-    let known: Vec<(Served, &Node)> = members
-        .filter_map(|member| {
-            let health = view.health.of(member.node.address);
-            let serves = health.state == NodeState::Up || view.health.disabled;
-            let served = match (serves, health.served_until) {
-                (true, _) => Served::Still,
-                (false, Some(until)) => Served::Until(until),
-                (false, None) if member.served_before => Served::Until(SystemTime::UNIX_EPOCH),
-                (false, None) => return None,
-            };
-            Some((served, &member.node))
-        })
-        .collect();
-    let latest = known.iter().map(|(served, _)| *served).max()?;
-    let last = known.into_iter().filter(|(served, _)| served.is_with(latest, window));
-    Some(LastKnown { served: latest, nodes: last.map(|(_, node)| node.clone()).collect() })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{
+        sync::Arc,
+        time::{Duration, SystemTime},
+    };
 
     use super::{
-        super::eligibility::tests::{down, up, view},
+        super::{
+            Verdicts,
+            eligibility::tests::{down, up, view},
+        },
         *,
     };
-    use crate::model::{Failure, Listing, NodeHealth};
+    use crate::model::{ClusterView, Failure, Listing, NodeHealth};
 
     const WINDOW: Duration = Duration::from_secs(4);
 
     fn plan(chain: &[&str], view: &ClusterView) -> ScopePlan {
         let chain = chain.iter().map(|scope| scope.parse().unwrap()).collect();
-        ScopePlan::new(chain, view, &Verdicts::of(view), WINDOW)
+        ScopePlan::new(chain, &Census::new(view, &Verdicts::of(view), WINDOW, &[]))
     }
 
     /// `level: addresses`, with `~` for the last known good set.

@@ -1,25 +1,21 @@
 //! One zone, compiled: from decisions to wire bytes.
 
-use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use hickory_proto::rr::{
     Name, RData, RecordType,
-    rdata::{A, AAAA, NS, SOA, SRV},
+    rdata::{NS, SOA},
 };
 
 use super::{
     Answer, Body, Dealt, Deck, Entry, NameIndex, Section, ZonePlan, ZoneSource,
-    plan::seconds,
-    wire::{BodyWriter, wire_name},
+    records::{NodeName, Records, address_data, addresses, fixed, glue, lower_wire, node_names, statics, wire_below},
+    wire::BodyWriter,
 };
 use crate::{
     model::Scope,
-    plan::{Family, FamilyPlan, ScopePlan},
-    zone::{file::RrSet, label::node_label},
+    plan::{Family, FamilyPlan, Nodes, ScopePlan},
+    zone::file::RrSet,
 };
 
 /// TTL of the SOA and its minimum where no zone file says otherwise, seconds: how long "no such name" may be believed.
@@ -37,6 +33,10 @@ const SOA_EXPIRE: i32 = 604_800;
 /// The label of SRV records, in front of every scope name: `_alternator._tcp` (RFC 2782).
 const SRV_LABELS: [&str; 2] = ["_alternator", "_tcp"];
 
+/// All services are alike.
+const SRV_PRIORITY: u16 = 0;
+const SRV_WEIGHT: u16 = 1;
+
 /// The label of explanations, in front of every scope name.
 const EXPLAIN_LABEL: &str = "_explain";
 
@@ -46,7 +46,7 @@ pub struct CompiledZone {
     /// What the zone was compiled from.
     pub source: Arc<ZoneSource>,
     /// Every decision behind it.
-    pub plan: ZonePlan,
+    pub plan: Arc<ZonePlan>,
     /// Grows with every change; the SOA serial.
     pub epoch: u32,
     /// The apex in lower-case wire format.
@@ -61,8 +61,20 @@ pub struct CompiledZone {
     pub slots: usize,
     /// Authority section of NODATA and NXDOMAIN: the SOA (RFC 2308 section 3).
     pub negative: Body,
-    /// Decks of each chain by family, to be taken over by the next compile.
-    decks: BTreeMap<(Vec<Scope>, Family), Arc<Deck>>,
+    parts: Parts,
+}
+
+/// What the next compile takes over wherever it is still right.
+#[derive(Debug)]
+struct Parts {
+    /// Entries of the zone file.
+    statics: Arc<Vec<(Box<[u8]>, Entry)>>,
+    /// Names of the nodes in the plan's topology.
+    nodes: Arc<BTreeMap<IpAddr, Arc<NodeName>>>,
+    /// SRV answers of each chain of the plan.
+    services: Vec<Answer>,
+    /// Decks of each scope that is answered from, by family.
+    decks: BTreeMap<(Scope, Family), Arc<Deck>>,
 }
 
 /// The epoch after `previous`: the clock where that is later, so that epochs grow over restarts even without a state
@@ -80,8 +92,9 @@ fn is_after(serial: u32, other: u32) -> bool {
     (1..1 << 31).contains(&serial.wrapping_sub(other))
 }
 
-/// Compiles a plan. Decks that `previous` already has for the same nodes are taken over, so that their rows (and the
-/// cursors into them) go on undisturbed; `seed` decides how new ones are shuffled.
+/// Compiles a plan. Whatever is the same in `previous` is taken over from there: decks, so that their rows (and the
+/// cursors into them) go on undisturbed, the zone file's records, names of nodes and lists of services. `seed` decides
+/// how new decks are shuffled.
 pub fn compile_zone(
     source: Arc<ZoneSource>,
     plan: ZonePlan,
@@ -90,12 +103,14 @@ pub fn compile_zone(
     seed: u64,
 ) -> CompiledZone {
     let apex = source.config.apex.to_lowercase();
+    let previous = previous.filter(|previous| Arc::ptr_eq(&previous.source, &source));
     let mut compiler = Compiler {
-        records: BTreeMap::new(),
+        records: Records::default(),
         dealt: Vec::new(),
-        decks: BTreeMap::new(),
+        parts: parts(&source, &plan, &apex, previous),
         soa: soa(&source, epoch),
         rng: fastrand::Rng::with_seed(seed),
+        apex_wire: lower_wire(&apex),
         apex,
         source: &source,
         plan: &plan,
@@ -107,25 +122,37 @@ pub fn compile_zone(
     compiler.apex_defaults();
     compiler.nodes();
     compiler.empty_non_terminals();
-    let Compiler { records, dealt, decks, apex, soa, .. } = compiler;
+    let Compiler { records, dealt, parts, apex, apex_wire, soa, .. } = compiler;
 
-    let has_wildcards = records.keys().any(|name| name.iter().next() == Some(b"*"));
     let (soa_ttl, soa) = soa;
     let mut negative = BodyWriter::new(&apex);
     // RFC 2308 section 5: the TTL of a negative answer is the lesser of the SOA's own TTL and its minimum.
     negative.record(Section::Authority, &apex, soa_ttl.min(soa.minimum), &RData::SOA(soa));
     CompiledZone {
         negative: negative.finish(),
-        names: records.into_iter().map(|(name, entry)| (wire_name(&name).into(), entry)).collect(),
-        apex_wire: wire_name(&apex).into(),
+        has_wildcards: records.keys().any(|name| name.starts_with(b"\x01*")),
+        names: records.into(),
+        apex_wire,
         slots: dealt.len() * 2,
-        has_wildcards,
         dealt,
-        decks,
+        parts,
         epoch,
-        plan,
+        plan: Arc::new(plan),
         source: source.clone(),
     }
+}
+
+/// What does not depend on who serves; decks and services come later.
+fn parts(source: &ZoneSource, plan: &ZonePlan, apex: &Name, previous: Option<&CompiledZone>) -> Parts {
+    let nodes = match previous {
+        Some(previous) if Arc::ptr_eq(&previous.plan.topology, &plan.topology) => previous.parts.nodes.clone(),
+        _ => {
+            let known = previous.map(|previous| &*previous.parts.nodes);
+            Arc::new(node_names(&plan.topology, source, apex, known))
+        }
+    };
+    let statics = previous.map_or_else(|| Arc::new(statics(source, apex)), |previous| previous.parts.statics.clone());
+    Parts { statics, nodes, services: Vec::new(), decks: BTreeMap::new() }
 }
 
 /// The SOA and its TTL: the zone file's with our serial, or one of our own.
@@ -159,84 +186,60 @@ struct Compiler<'a> {
     plan: &'a ZonePlan,
     previous: Option<&'a CompiledZone>,
     apex: Name,
+    apex_wire: Box<[u8]>,
     soa: (u32, SOA),
     rng: fastrand::Rng,
-    records: BTreeMap<Name, Entry>,
+    records: Records,
     dealt: Vec<Dealt>,
-    decks: BTreeMap<(Vec<Scope>, Family), Arc<Deck>>,
+    parts: Parts,
 }
 
 impl Compiler<'_> {
     /// The zone file's records, and the SOA.
     fn statics(&mut self) {
-        for (name, records) in &self.source.statics.records {
-            for (rtype, set) in records {
-                if *rtype == RecordType::SOA {
-                    continue;
-                }
-                let mut body = BodyWriter::new(&self.apex);
-                set.data.iter().for_each(|data| body.answer(set.ttl, data));
-                if *rtype == RecordType::NS {
-                    self.glue(&mut body, &set.data);
-                }
-                let entry = self.records.entry(name.clone()).or_default();
-                if let (RecordType::CNAME, Some(RData::CNAME(target))) = (rtype, set.data.first()) {
-                    entry.alias = Some(target.0.clone());
-                }
-                entry.answers.push((u16::from(*rtype), Answer::Fixed(Arc::new(body.finish()))));
-            }
-        }
+        self.records.reserve(self.parts.statics.len() + self.parts.nodes.len());
+        self.records.extend(self.parts.statics.iter().cloned());
         let mut body = BodyWriter::new(&self.apex);
         body.answer(self.soa.0, &RData::SOA(self.soa.1.clone()));
-        self.fixed(&self.apex.clone(), RecordType::SOA, body.finish());
+        self.add(self.apex_wire.clone(), [fixed(RecordType::SOA, body.finish())]);
     }
 
-    /// Addresses of name servers inside the zone (RFC 1034 section 4.2.1), after their NS records.
-    fn glue(&self, body: &mut BodyWriter<'_>, servers: &[RData]) {
-        for server in servers {
-            let RData::NS(NS(name)) = server else { continue };
-            let Some(records) = self.source.statics.records.get(&name.to_lowercase()) else { continue };
-            for (rtype, set) in records {
-                if matches!(rtype, RecordType::A | RecordType::AAAA) {
-                    set.data.iter().for_each(|data| body.record(Section::Additional, name, set.ttl, data));
-                }
-            }
-        }
+    fn add(&mut self, name: Box<[u8]>, answers: impl IntoIterator<Item = (u16, Answer)>) {
+        self.records.entry(name).or_default().answers.extend(answers);
     }
 
     /// NS at the apex, where no zone file has one: `ns1.zone`, at the addresses we listen on unless the name is taken.
     fn apex_defaults(&mut self) {
         let has_ns =
-            self.records.get(&self.apex).is_some_and(|entry| entry.answer(u16::from(RecordType::NS)).is_some());
+            self.records.get(&self.apex_wire).is_some_and(|entry| entry.answer(u16::from(RecordType::NS)).is_some());
         let Some(server) = below("ns1", &self.apex).filter(|_| !has_ns) else { return };
         let mut body = BodyWriter::new(&self.apex);
         body.answer(NS_TTL, &RData::NS(NS(server.clone())));
-        let known = self.records.contains_key(&server);
-        let mut addresses: Vec<IpAddr> = self.source.listen.iter().map(|listen| listen.ip().to_canonical()).collect();
-        addresses.retain(|address| !address.is_unspecified());
-        addresses.sort();
-        addresses.dedup();
+        let mut own: Vec<IpAddr> = self.source.listen.iter().map(|listen| listen.ip().to_canonical()).collect();
+        own.retain(|address| !address.is_unspecified());
+        own.sort();
+        own.dedup();
+        let server_wire = lower_wire(&server);
+        let known = self.records.contains_key(&server_wire);
         if known {
-            self.glue(&mut body, &[RData::NS(NS(server.clone()))]);
+            glue(&mut body, &self.source.statics, &[RData::NS(NS(server))]);
         } else {
-            for address in &addresses {
+            for address in &own {
                 body.record(Section::Additional, &server, NS_TTL, &address_data(*address));
             }
         }
-        self.fixed(&self.apex.clone(), RecordType::NS, body.finish());
+        let servers = fixed(RecordType::NS, body.finish());
+        self.add(self.apex_wire.clone(), [servers]);
         if !known {
-            self.records.entry(server.clone()).or_default();
-            self.addresses(&server, &addresses, NS_TTL);
+            self.add(server_wire, addresses(&self.apex, &own, NS_TTL));
         }
     }
 
     /// One name per node, the targets of SRV records. They are the nodes' identities, so health does not touch them.
     fn nodes(&mut self) {
-        let ttl = seconds(self.source.config.ttl);
-        for address in self.plan.nodes.keys() {
-            let Some(name) = below(&node_label(*address), &self.apex) else { continue };
-            if !self.records.contains_key(&name) {
-                self.addresses(&name, &[*address], ttl);
+        for node in self.parts.nodes.clone().values() {
+            if !self.records.contains_key(&node.name) {
+                self.add(node.name.clone(), [node.address.clone()]);
             }
         }
     }
@@ -244,125 +247,124 @@ impl Compiler<'_> {
     /// Every name of every scope: addresses, SRV, explanation.
     fn scopes(&mut self) {
         let plan = self.plan;
-        let answers: Vec<ScopeAnswers> =
-            plan.scopes.iter().enumerate().map(|(index, scope)| self.scope(index, scope)).collect();
+        let addresses: Vec<Vec<(u16, Answer)>> = plan.scopes.iter().map(|scope| self.dealt(scope)).collect();
+        self.parts.services =
+            plan.scopes.iter().enumerate().map(|(chain, scope)| self.services(chain, scope)).collect();
         for (name, &chain) in &plan.names.names {
-            let ScopeAnswers { addresses, services } = &answers[chain];
-            self.records.entry(name.clone()).or_default().answers.extend(addresses.iter().cloned());
-            let services_name = below(SRV_LABELS[1], name).and_then(|name| below(SRV_LABELS[0], &name));
-            if let Some(services_name) = services_name {
-                self.records
-                    .entry(services_name)
-                    .or_default()
-                    .answers
-                    .push((u16::from(RecordType::SRV), services.clone()));
+            let name = lower_wire(name);
+            if let Some(services_name) =
+                wire_below(SRV_LABELS[1], &name).and_then(|name| wire_below(SRV_LABELS[0], &name))
+            {
+                let services = (u16::from(RecordType::SRV), self.parts.services[chain].clone());
+                self.add(services_name, [services]);
             }
-            if let Some(explain_name) = below(EXPLAIN_LABEL, name) {
-                let explanation = (u16::from(RecordType::TXT), Answer::Explain(chain));
-                self.records.entry(explain_name).or_default().answers.push(explanation);
+            if let Some(explain_name) = wire_below(EXPLAIN_LABEL, &name) {
+                self.add(explain_name, [(u16::from(RecordType::TXT), Answer::Explain(chain))]);
             }
+            self.add(name, addresses[chain].iter().cloned());
         }
     }
 
-    fn scope(&mut self, index: usize, scope: &ScopePlan) -> ScopeAnswers {
-        debug_assert_eq!(self.plan.names.chains[index], scope.chain);
+    /// The address answers of a chain.
+    fn dealt(&mut self, scope: &ScopePlan) -> Vec<(u16, Answer)> {
         let mut addresses = Vec::new();
         for (family, rtype) in [(Family::V4, RecordType::A), (Family::V6, RecordType::AAAA)] {
             match scope.family(family) {
                 FamilyPlan::Absent => {}
                 FamilyPlan::Unready => addresses.push((u16::from(rtype), Answer::Unready)),
-                FamilyPlan::Serve { nodes, .. } => {
+                FamilyPlan::Serve { level, nodes, .. } => {
                     let ttl = self.plan.family_ttl(self.source, scope.family(family));
-                    let deck = self.deck(scope, family, nodes, ttl);
+                    let deck = self.deck(&scope.chain[*level], family, nodes, ttl);
                     addresses.push((u16::from(rtype), Answer::Dealt(self.dealt.len())));
                     self.dealt.push(Dealt { deck, slot: self.dealt.len() * 2 });
                 }
             }
         }
-        let services = if scope.nodes().next().is_none() {
-            Answer::Unready
-        } else {
-            Answer::Fixed(Arc::new(self.services(scope)))
-        };
-        ScopeAnswers { addresses, services }
+        addresses
     }
 
-    /// The previous deck where it is still right, a new deal otherwise.
-    fn deck(&mut self, scope: &ScopePlan, family: Family, nodes: &[crate::model::Node], ttl: u32) -> Arc<Deck> {
-        let key = (scope.chain.clone(), family);
-        let known = self.previous.and_then(|previous| previous.decks.get(&key)).filter(|deck| deck.is_for(nodes, ttl));
-        let config = &self.source.config;
+    /// The deck of a scope: the one another chain has in this compile, or had in the previous one if it is still
+    /// right, or a new deal.
+    fn deck(&mut self, scope: &Scope, family: Family, nodes: &Nodes, ttl: u32) -> Arc<Deck> {
+        // In a flat topology every scope has the nodes of the cluster.
+        let scope = if self.plan.flat { Scope::Cluster } else { scope.clone() };
+        let key = (scope, family);
         let seed = self.rng.u64(..);
+        let previous = self.previous.and_then(|previous| previous.parts.decks.get(&key));
+        let known = self.parts.decks.get(&key).or(previous).filter(|deck| deck.is_for(nodes, ttl));
+        let config = &self.source.config;
         let deck = known.cloned().unwrap_or_else(|| {
-            Arc::new(Deck::new(nodes.to_vec(), family, ttl, config.answers, config.subnet_prefix_v4, seed))
+            Arc::new(Deck::new(nodes.clone(), family, ttl, config.answers, config.subnet_prefix_v4, seed))
         });
-        self.decks.insert(key, deck.clone());
+        self.parts.decks.insert(key, deck.clone());
         deck
     }
 
-    /// SRV of every served node (RFC 2782): the form for clients that want the whole list.
-    fn services(&self, scope: &ScopePlan) -> Body {
+    /// SRV of every served node (RFC 2782): the form for clients that want the whole list. The previous list where it
+    /// is the same.
+    fn services(&self, chain: usize, scope: &ScopePlan) -> Answer {
         let ttl = self.plan.ttl(self.source, scope);
-        let mut body = BodyWriter::new(&self.apex);
-        for node in scope.best_nodes() {
-            if let Some(target) = below(&node_label(node.address), &self.apex) {
-                body.answer(ttl, &RData::SRV(SRV::new(0, 1, self.source.config.cluster.port, target)));
+        let known = self.previous.and_then(|previous| {
+            let index = previous.plan.names.index_of(&scope.chain)?;
+            let same = previous.plan.scopes[index] == *scope && previous.plan.ttl(self.source, scope) == ttl;
+            same.then(|| previous.parts.services[index].clone())
+        });
+        known.unwrap_or_else(|| {
+            debug_assert_eq!(self.plan.names.chains[chain], scope.chain);
+            if scope.nodes().next().is_none() {
+                return Answer::Unready;
             }
+            Answer::Fixed(Arc::new(self.services_body(scope, ttl)))
+        })
+    }
+
+    fn services_body(&self, scope: &ScopePlan, ttl: u32) -> Body {
+        let mut body = BodyWriter::new(&self.apex);
+        let mut data = Vec::new();
+        for node in scope.best_nodes() {
+            let Some(target) = self.parts.nodes.get(&node.address) else { continue };
+            data.clear();
+            for field in [SRV_PRIORITY, SRV_WEIGHT, self.source.config.cluster.port] {
+                data.extend_from_slice(&field.to_be_bytes());
+            }
+            data.extend_from_slice(&target.name);
+            body.answer_wire(ttl, RecordType::SRV, &data);
         }
         body.finish()
     }
 
-    fn addresses(&mut self, name: &Name, addresses: &[IpAddr], ttl: u32) {
-        for rtype in [RecordType::A, RecordType::AAAA] {
-            let mut body = BodyWriter::new(&self.apex);
-            for address in addresses.iter().filter(|address| address.is_ipv4() == (rtype == RecordType::A)) {
-                body.answer(ttl, &address_data(*address));
-            }
-            let body = body.finish();
-            if !body.is_empty() {
-                self.fixed(name, rtype, body);
-            }
-        }
-    }
-
-    fn fixed(&mut self, name: &Name, rtype: RecordType, body: Body) {
-        let answer = (u16::from(rtype), Answer::Fixed(Arc::new(body)));
-        self.records.entry(name.clone()).or_default().answers.push(answer);
-    }
-
     /// Every ancestor of every name exists, if only to say that it has no data (RFC 8020).
     fn empty_non_terminals(&mut self) {
-        let names: Vec<Name> = self.records.keys().cloned().collect();
-        for name in names {
-            let mut ancestor = name.base_name();
-            while self.apex.zone_of(&ancestor) && ancestor != self.apex && !self.records.contains_key(&ancestor) {
-                self.records.insert(ancestor.clone(), Entry::default());
-                ancestor = ancestor.base_name();
+        let mut missing: Vec<Box<[u8]>> = Vec::new();
+        for name in self.records.keys() {
+            let mut rest = parent(name);
+            while rest.len() > self.apex_wire.len() && !self.records.contains_key(rest) {
+                missing.push(rest.into());
+                rest = parent(rest);
             }
         }
+        self.records.extend(missing.into_iter().map(|name| (name, Entry::default())));
     }
 }
 
-/// What all names of one chain share.
-struct ScopeAnswers {
-    addresses: Vec<(u16, Answer)>,
-    services: Answer,
-}
-
-fn address_data(address: IpAddr) -> RData {
-    match address {
-        IpAddr::V4(v4) => RData::A(A::from(Ipv4Addr::from(v4.octets()))),
-        IpAddr::V6(v6) => RData::AAAA(AAAA::from(Ipv6Addr::from(v6.octets()))),
-    }
+/// The name without its first label.
+fn parent(name: &[u8]) -> &[u8] {
+    name.first().and_then(|&len| name.get(1 + usize::from(len)..)).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::{
+        net::Ipv4Addr,
+        time::{Duration, SystemTime},
+    };
 
     use hickory_proto::op::Message;
 
-    use super::{super::names::tests::zone, *};
+    use super::{
+        super::{names::tests::zone, wire_name},
+        *,
+    };
     use crate::{
         config::ZoneConfig,
         model::{ClusterView, Failure, Health, Listing, Member, Node, NodeHealth, NodeState, Topology},

@@ -5,10 +5,12 @@ use std::{
     sync::Arc,
 };
 
+use rustc_hash::FxHashMap;
+
 use crate::{
     config::Answers,
     model::Node,
-    plan::{Family, Seat, deal},
+    plan::{Family, Nodes, Seat, deal},
 };
 
 /// Addresses in one `auto` answer: two failures in a row still leave six addresses to try, eight AAAA with the
@@ -26,7 +28,7 @@ const MAX_ROW_BYTES: usize = 65_535 - 12 - 259 - 11;
 /// every owner a pointer to the question's name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Deck {
-    nodes: Vec<Node>,
+    nodes: Nodes,
     family: Family,
     ttl: u32,
     answers: Answers,
@@ -49,7 +51,7 @@ pub enum Shape {
 
 impl Deck {
     /// Deals a deck. `nodes` are of one family and not empty.
-    pub(super) fn new(nodes: Vec<Node>, family: Family, ttl: u32, answers: Answers, prefix: u8, seed: u64) -> Self {
+    pub(super) fn new(nodes: Nodes, family: Family, ttl: u32, answers: Answers, prefix: u8, seed: u64) -> Self {
         let record_len = 2 + 2 + 2 + 4 + 2 + if family == Family::V4 { 4 } else { 16 };
         let wanted = match answers {
             // Nobody is given more than one AAAA by `auto`; see `shape_for`.
@@ -62,7 +64,8 @@ impl Deck {
         let per_row = wanted.min(MAX_ROW_BYTES / record_len).min(affordable).max(1);
         let dealt = deal(&seats(&nodes), per_row, MAX_DECK_BYTES / (per_row * record_len), seed);
         let records: Vec<Vec<u8>> = nodes.iter().map(|node| record(node.address, ttl)).collect();
-        let rows: Vec<u8> = dealt.rows.iter().flat_map(|&seat| &records[seat as usize]).copied().collect();
+        let mut rows = Vec::with_capacity(dealt.rows.len() * record_len);
+        dealt.rows.iter().for_each(|&seat| rows.extend_from_slice(&records[seat as usize]));
         Deck {
             networks: networks(&nodes, prefix),
             row_len: dealt.per_row * record_len,
@@ -77,8 +80,8 @@ impl Deck {
     }
 
     /// Whether this deck is what these inputs would give, so that it need not be dealt again.
-    pub(super) fn is_for(&self, nodes: &[Node], ttl: u32) -> bool {
-        self.nodes == nodes && self.ttl == ttl
+    pub(super) fn is_for(&self, nodes: &Nodes, ttl: u32) -> bool {
+        self.nodes == *nodes && self.ttl == ttl
     }
 
     /// The nodes dealt, by address.
@@ -126,11 +129,16 @@ pub struct Dealt {
 
 /// Failure domains: the rack, or the datacenter where no rack is known.
 fn seats(nodes: &[Node]) -> Vec<Seat> {
-    let mut places: Vec<_> = nodes.iter().map(|node| (&node.datacenter, &node.rack)).collect();
-    places.sort_unstable();
-    places.dedup();
-    let domain = |node: &Node| places.partition_point(|place| *place < (&node.datacenter, &node.rack)) as u32;
+    let mut domains = FxHashMap::default();
+    let mut domain = |node| {
+        let next = domains.len() as u32;
+        *domains.entry(place(node)).or_insert(next)
+    };
     nodes.iter().map(|node| Seat { domain: domain(node), weight: 1 }).collect()
+}
+
+fn place(node: &Node) -> (Option<&str>, Option<&str>) {
+    (node.datacenter.as_deref(), node.rack.as_deref())
 }
 
 fn record(address: IpAddr, ttl: u32) -> Vec<u8> {
@@ -171,7 +179,7 @@ mod tests {
 
     fn deck(addresses: &[&str], answers: Answers, prefix: u8) -> Deck {
         let node = |text: &&str| Node { address: text.parse().unwrap(), datacenter: None, rack: None };
-        let nodes: Vec<Node> = addresses.iter().map(node).collect();
+        let nodes: Nodes = addresses.iter().map(node).collect();
         let family = Family::of(nodes[0].address);
         Deck::new(nodes, family, 5, answers, prefix, 1)
     }

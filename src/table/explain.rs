@@ -48,7 +48,7 @@ pub fn explain(zone: &CompiledZone, chain: usize) -> Vec<String> {
 
     let served: BTreeMap<_, &Node> = scope.nodes().map(|node| (node.address, node)).collect();
     let (mut inside, mut outside) = (Vec::new(), Vec::new());
-    for node in plan.nodes.values() {
+    for node in plan.nodes() {
         let is_served = served.contains_key(&node.address);
         // Nodes of lower levels matter only when they are served.
         let level = scope.chain.iter().position(|scope| plan.flat || scope.contains(node));

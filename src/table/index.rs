@@ -42,9 +42,9 @@ impl NameIndex {
     }
 }
 
-impl FromIterator<(Box<[u8]>, Entry)> for NameIndex {
-    fn from_iter<I: IntoIterator<Item = (Box<[u8]>, Entry)>>(names: I) -> Self {
-        NameIndex(names.into_iter().collect())
+impl From<HashMap<Box<[u8]>, Entry, FxBuildHasher>> for NameIndex {
+    fn from(names: HashMap<Box<[u8]>, Entry, FxBuildHasher>) -> Self {
+        NameIndex(names)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The Table, and finding a name in it.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use hickory_proto::rr::Name;
+use rustc_hash::FxBuildHasher;
 
 use super::{Body, CompiledZone, NameIndex};
 
@@ -92,7 +93,7 @@ impl Table {
 
     /// The names from a zone down to the apexes below it.
     fn between(&self, upper: usize) -> NameIndex {
-        let mut names = Vec::new();
+        let mut names: HashMap<Box<[u8]>, Entry, FxBuildHasher> = HashMap::default();
         for lower in &self.zones {
             let above = |name: &&[u8]| self.zone_at(name).is_none();
             let between: Vec<&[u8]> = suffixes(&lower.zone.apex_wire).skip(1).take_while(above).collect();
@@ -101,7 +102,7 @@ impl Table {
                 names.extend(between.into_iter().map(|name| (name.into(), Entry::default())));
             }
         }
-        names.into_iter().collect()
+        names.into()
     }
 
     /// The zones, in no particular order.

@@ -29,6 +29,7 @@ mod index;
 mod lookup;
 mod names;
 mod plan;
+mod records;
 mod wire;
 
 pub use compile::{CompiledZone, compile_zone, next_epoch};

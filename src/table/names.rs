@@ -149,6 +149,11 @@ pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZo
 }
 
 impl ScopeNames {
+    /// The index of a chain in `chains`.
+    pub fn index_of(&self, chain: &[Scope]) -> Option<usize> {
+        self.index.get(chain).copied()
+    }
+
     fn chain(&mut self, chain: Vec<Scope>) -> usize {
         let next = self.chains.len();
         *self.index.entry(chain).or_insert_with_key(|chain| {

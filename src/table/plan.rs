@@ -1,12 +1,12 @@
 //! Every decision about one zone for one view.
 
-use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{ScopeNames, scope_names};
 use crate::{
     config::ZoneConfig,
-    model::{ClusterView, Demand, Node, Source},
-    plan::{FamilyPlan, ScopePlan, Verdicts},
+    model::{ClusterView, Demand, Node, Source, Topology},
+    plan::{Census, FamilyPlan, ScopePlan, Verdicts},
     zone::file::StaticZone,
 };
 
@@ -30,13 +30,13 @@ pub struct ZoneSource {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZonePlan {
     /// Which name stands for which chain.
-    pub names: ScopeNames,
+    pub names: Arc<ScopeNames>,
     /// What each chain of `names` answers, in the same order.
     pub scopes: Vec<ScopePlan>,
     /// Why each node is in or out.
     pub verdicts: Verdicts,
-    /// Every node known, by address.
-    pub nodes: BTreeMap<IpAddr, Node>,
+    /// Every node known, and every scope ever seen.
+    pub topology: Arc<Topology>,
     /// The topology is from the state file: discovery has not succeeded since the start.
     pub remembered: bool,
     /// No node answers discovery: the topology is the last one known.
@@ -50,24 +50,36 @@ pub struct ZonePlan {
 impl ZonePlan {
     /// Decides everything. A zone without seeds has no cluster, hence no scopes.
     pub fn new(source: &ZoneSource, view: &ClusterView) -> Self {
-        let names = if source.config.cluster.seeds.is_empty() {
-            ScopeNames::default()
-        } else {
-            scope_names(&source.config, &view.topology.seen, &source.statics)
+        Self::after(None, source, view)
+    }
+
+    /// The same decisions, taking over from a plan of the same zone and source whatever is the same in both: it is
+    /// then made and compared in no time.
+    pub fn after(previous: Option<&ZonePlan>, source: &ZoneSource, view: &ClusterView) -> Self {
+        let names = match previous.filter(|previous| previous.topology.seen == view.topology.seen) {
+            Some(previous) => previous.names.clone(),
+            None if source.config.cluster.seeds.is_empty() => Arc::default(),
+            None => Arc::new(scope_names(&source.config, &view.topology.seen, &source.statics)),
         };
         let verdicts = Verdicts::of(view);
-        let window = incident_window(&source.config);
-        let scopes = names.chains.iter().map(|chain| ScopePlan::new(chain.clone(), view, &verdicts, window)).collect();
+        let before = previous.map_or(&[][..], |previous| &previous.scopes);
+        let census = Census::new(view, &verdicts, incident_window(&source.config), before);
+        let scopes = names.chains.iter().map(|chain| ScopePlan::new(chain.clone(), &census)).collect();
         ZonePlan {
             names,
             scopes,
+            topology: view.topology.clone(),
             verdicts,
-            nodes: view.topology.members.values().map(|member| (member.node.address, member.node.clone())).collect(),
             remembered: view.topology.source == Source::Snapshot,
             stale: view.topology.stale,
             flat: view.topology.flat,
             panic: view.health.panic,
         }
+    }
+
+    /// Every node known, by address.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.topology.members.values().map(|member| &member.node)
     }
 
     /// Whether all of a chain's answers are believed to be stale: remembered from an earlier run, or last known good.

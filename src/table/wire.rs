@@ -1,7 +1,7 @@
 //! Wire bytes of fixed responses, made once by hickory-proto and copied ever after.
 
 use hickory_proto::{
-    rr::{DNSClass, Name, RData},
+    rr::{DNSClass, Name, RData, RecordType},
     serialize::binary::{BinEncodable, BinEncoder, NameEncoding},
 };
 
@@ -113,6 +113,13 @@ impl<'a> BodyWriter<'a> {
         self.rest(start, Section::Answer, ttl, data);
     }
 
+    /// The same, of data in wire format.
+    pub(super) fn answer_wire(&mut self, ttl: u32, rtype: RecordType, data: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&POINTER_TO_QUESTION.to_be_bytes());
+        self.rest_wire(start, Section::Answer, ttl, rtype, data);
+    }
+
     /// Adds a record with an owner of its own, to the authority or additional section.
     pub(super) fn record(&mut self, section: Section, owner: &Name, ttl: u32, data: &RData) {
         let start = self.bytes.len();
@@ -133,23 +140,27 @@ impl<'a> BodyWriter<'a> {
         self.rest(start, section, ttl, data);
     }
 
-    /// Type, class, TTL and data. A record that would not fit into any message is left out whole.
+    /// Type, class, TTL and data. A record that cannot be encoded is left out whole.
     fn rest(&mut self, start: usize, section: Section, ttl: u32, data: &RData) {
-        let data_bytes = wire_data(data);
-        let (Some(data_bytes), true) = (&data_bytes, self.bytes.len() < usize::from(u16::MAX)) else {
+        match wire_data(data) {
+            Some(bytes) => self.rest_wire(start, section, ttl, data.record_type(), &bytes),
+            None => self.forget_from(start),
+        }
+    }
+
+    /// A record that would not fit into any message is left out whole.
+    fn rest_wire(&mut self, start: usize, section: Section, ttl: u32, rtype: RecordType, data: &[u8]) {
+        if self.bytes.len() + FIXED_FIELDS + data.len() > MAX_BODY {
             self.forget_from(start);
             return;
-        };
-        self.bytes.extend_from_slice(&u16::from(data.record_type()).to_be_bytes());
+        }
+        self.bytes.extend_from_slice(&u16::from(rtype).to_be_bytes());
         self.bytes.extend_from_slice(&u16::from(DNSClass::IN).to_be_bytes());
         self.bytes.extend_from_slice(&ttl.to_be_bytes());
-        self.bytes.extend_from_slice(&(data_bytes.len() as u16).to_be_bytes());
-        self.bytes.extend_from_slice(data_bytes);
+        // What fits a body is shorter than 65,536 octets.
+        self.bytes.extend_from_slice(&(data.len() as u16).to_be_bytes());
+        self.bytes.extend_from_slice(data);
         self.counts[section as usize] += 1;
-        if self.bytes.len() > MAX_BODY {
-            self.forget_from(start);
-            self.counts[section as usize] -= 1;
-        }
     }
 
     fn forget_from(&mut self, start: usize) {
@@ -167,6 +178,9 @@ impl<'a> BodyWriter<'a> {
     }
 }
 
+/// Octets of type, class, TTL and length in every record.
+const FIXED_FIELDS: usize = 2 + 2 + 4 + 2;
+
 /// Largest body: what a TCP message (65,535 octets) leaves beside header, the longest question and a plain OPT.
 const MAX_BODY: usize = 65_535 - 12 - 259 - 11;
 
@@ -182,13 +196,13 @@ pub fn wire_name(name: &Name) -> Vec<u8> {
 }
 
 /// A record's data in wire format, names in it uncompressed (RFC 3597 section 4 forbids compression in new types,
-/// and resolvers need it in none). `None` for data that cannot be encoded or is longer than a message.
+/// and resolvers need it in none). `None` for data that cannot be encoded.
 fn wire_data(data: &RData) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder = BinEncoder::new(&mut bytes);
     encoder.set_name_encoding(NameEncoding::Uncompressed);
     data.emit(&mut encoder).ok()?;
-    (bytes.len() <= usize::from(u16::MAX)).then_some(bytes)
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -1,0 +1,201 @@
+//! The members of every scope, gathered in one pass over the topology for all chains that are walked.
+
+use std::{
+    cell::OnceCell,
+    ops::Deref,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustc_hash::FxHashMap;
+
+use super::{Family, FamilyPlan, ScopePlan, Verdicts};
+use crate::model::{ClusterView, Health, Member, Node, NodeState, Scope};
+
+/// Served nodes, by address. One value for all chains served from the same scope and, where nothing changed, for the
+/// plan before and the next: so they compare by pointer first.
+#[derive(Clone, Debug)]
+pub struct Nodes(Arc<[Node]>);
+
+impl Deref for Nodes {
+    type Target = [Node];
+
+    fn deref(&self) -> &[Node] {
+        &self.0
+    }
+}
+
+impl PartialEq for Nodes {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for Nodes {}
+
+impl FromIterator<Node> for Nodes {
+    fn from_iter<I: IntoIterator<Item = Node>>(nodes: I) -> Self {
+        Nodes(nodes.into_iter().collect())
+    }
+}
+
+/// Datacenter and rack of a scope; neither for the cluster.
+type Place<'a> = (Option<&'a str>, Option<&'a str>);
+
+/// The members of every scope by address family, and which of them may be dealt.
+pub struct Census<'a> {
+    health: &'a Health,
+    flat: bool,
+    window: Duration,
+    groups: FxHashMap<Place<'a>, [Group<'a>; 2]>,
+    /// What the plan before served from each scope.
+    before: FxHashMap<(Place<'a>, Family), &'a Nodes>,
+}
+
+/// The members of one scope and family.
+#[derive(Default)]
+struct Group<'a> {
+    members: Vec<&'a Member>,
+    eligible: Vec<&'a Node>,
+    live: OnceCell<Option<Nodes>>,
+    last_known: OnceCell<Option<LastKnown>>,
+}
+
+impl<'a> Census<'a> {
+    /// Gathers the members of `view`. `before`: the plans whose lists of nodes are taken over where they are the same.
+    /// `last_known_window`: nodes that served until this much before the last one that served count as one "last known
+    /// good" set, since probes find the nodes of one incident one after another.
+    pub fn new(
+        view: &'a ClusterView,
+        verdicts: &Verdicts,
+        last_known_window: Duration,
+        before: &'a [ScopePlan],
+    ) -> Self {
+        let mut groups: FxHashMap<Place<'a>, [Group<'a>; 2]> = FxHashMap::default();
+        for (member, verdict) in view.topology.members.values().zip(verdicts.iter()) {
+            let node = &member.node;
+            let mut count = |place| {
+                let group = &mut groups.entry(place).or_default()[Family::of(node.address) as usize];
+                group.members.push(member);
+                if verdict.is_eligible() {
+                    group.eligible.push(node);
+                }
+            };
+            count((None, None));
+            if let Some(dc) = node.datacenter.as_deref() {
+                count((Some(dc), None));
+                if let Some(rack) = node.rack.as_deref() {
+                    count((Some(dc), Some(rack)));
+                }
+            }
+        }
+        let mut served = FxHashMap::default();
+        for scope in before {
+            for family in [Family::V4, Family::V6] {
+                if let FamilyPlan::Serve { level, nodes, .. } = scope.family(family) {
+                    served.insert((place(&scope.chain[*level]), family), nodes);
+                }
+            }
+        }
+        Census { health: &view.health, flat: view.topology.flat, window: last_known_window, groups, before: served }
+    }
+
+    /// How far apart nodes of one incident may have served last.
+    pub(super) fn window(&self) -> Duration {
+        self.window
+    }
+
+    /// Whether the scope has any member, of whatever family.
+    pub(super) fn has_members(&self, scope: &Scope) -> bool {
+        [Family::V4, Family::V6].into_iter().any(|family| self.has_family(scope, family))
+    }
+
+    /// Whether the scope has a member of the family.
+    pub(super) fn has_family(&self, scope: &Scope, family: Family) -> bool {
+        self.group(scope, family).is_some_and(|group| !group.members.is_empty())
+    }
+
+    /// The eligible nodes of a scope; `None` where there are none.
+    pub(super) fn live(&self, scope: &Scope, family: Family) -> Option<Nodes> {
+        let group = self.group(scope, family)?;
+        let found = || (!group.eligible.is_empty()).then(|| self.nodes(scope, family, &group.eligible));
+        group.live.get_or_init(found).clone()
+    }
+
+    /// Of a scope none of whose nodes is eligible: those that served last. `None` where none ever did.
+    pub(super) fn last_known(&self, scope: &Scope, family: Family) -> Option<LastKnown> {
+        let group = self.group(scope, family)?;
+        let found = || {
+            let known: Vec<(Served, &Node)> =
+                group.members.iter().filter_map(|member| Some((self.served(member)?, &member.node))).collect();
+            let latest = known.iter().map(|(served, _)| *served).max()?;
+            let last: Vec<&Node> = known
+                .into_iter()
+                .filter(|(served, _)| served.is_with(latest, self.window))
+                .map(|(_, node)| node)
+                .collect();
+            Some(LastKnown { served: latest, nodes: self.nodes(scope, family, &last) })
+        };
+        group.last_known.get_or_init(found).clone()
+    }
+
+    /// When a member that is not eligible served.
+    fn served(&self, member: &Member) -> Option<Served> {
+        let health = self.health.get(member.node.address);
+        let is_up = health.is_some_and(|health| health.state == NodeState::Up);
+        match (is_up || self.health.disabled, health.and_then(|health| health.served_until)) {
+            (true, _) => Some(Served::Still),
+            (false, Some(until)) => Some(Served::Until(until)),
+            (false, None) => member.served_before.then_some(Served::Until(SystemTime::UNIX_EPOCH)),
+        }
+    }
+
+    /// In a flat topology every node counts for every scope.
+    fn group<'s>(&'s self, scope: &'s Scope, family: Family) -> Option<&'s Group<'a>> {
+        let place = if self.flat { (None, None) } else { place(scope) };
+        self.groups.get(&place).map(|families| &families[family as usize])
+    }
+
+    /// The list of the plan before where it is the same.
+    fn nodes(&self, scope: &Scope, family: Family, nodes: &[&Node]) -> Nodes {
+        let before = self.before.get(&(place(scope), family));
+        let same = before.filter(|before| before.iter().eq(nodes.iter().copied()));
+        same.map_or_else(|| nodes.iter().copied().cloned().collect(), |same| (*same).clone())
+    }
+}
+
+fn place(scope: &Scope) -> Place<'_> {
+    match scope {
+        Scope::Cluster => (None, None),
+        Scope::Datacenter(dc) => (Some(dc), None),
+        Scope::Rack(dc, rack) => (Some(dc), Some(rack)),
+    }
+}
+
+/// When a node that is not eligible served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Served {
+    /// Until then.
+    Until(SystemTime),
+    /// It serves, but the cluster lists it no longer: the best there is.
+    Still,
+}
+
+impl Served {
+    /// Whether one incident took both.
+    pub(super) fn is_with(self, latest: Served, window: Duration) -> bool {
+        match (self, latest) {
+            (Served::Until(until), Served::Until(latest)) => until + window >= latest,
+            (served, latest) => served == latest,
+        }
+    }
+}
+
+/// The last known good set of one level.
+#[derive(Clone)]
+pub(super) struct LastKnown {
+    /// When the one that served last did.
+    pub(super) served: Served,
+    /// Never empty.
+    pub(super) nodes: Nodes,
+}
