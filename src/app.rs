@@ -27,7 +27,7 @@ use tracing::Instrument;
 
 use crate::{
     config::{Config, Problem, Seed, ZoneConfig},
-    controller::{self, Zone},
+    controller::{Controller, Zone},
     discovery, health,
     http::NodeClient,
     model::{Demand, Health, Scope, Source, Topology},
@@ -109,9 +109,9 @@ pub async fn start(config: &Config) -> Result<App, StartError> {
         let zone = start_zone(zone, statics, bound.addresses(), config.server.state_dir.as_ref(), &mut tasks, &stop)?;
         zones.push(zone);
     }
-    let mut zones = controller::first_table(zones, &table);
+    let mut controller = Controller::new(zones, table.clone());
     if let Some(dir) = &config.server.state_dir {
-        for zone in &mut zones {
+        for zone in controller.zones() {
             let writer = zone.writer(dir.clone(), stop.clone());
             tasks.spawn(async move {
                 writer.await;
@@ -119,9 +119,9 @@ pub async fn start(config: &Config) -> Result<App, StartError> {
             });
         }
     }
-    let (published, stopping) = (table.clone(), stop.clone());
+    let stopping = stop.clone();
     tasks.spawn(async move {
-        controller::run(zones, published, stopping).await;
+        controller.run(stopping).await;
         "the controller"
     });
     let running = bound.run(&table, &counters, fastrand::u64(..)).map_err(StartError::Workers)?;

@@ -35,8 +35,16 @@ const CLOCK_TICK: Duration = Duration::from_millis(40);
 /// the fallbacks between are nobody's incident. What is wrong after it is logged then.
 const QUIET_START: Duration = Duration::from_secs(1);
 
+/// Time after which Tables that are no longer served are looked at again, when no change comes before: readers have
+/// done with them within milliseconds.
+const FREE_AFTER: Duration = Duration::from_secs(1);
+
 /// Least time between two writes of a zone's state file.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
+
+mod retired;
+
+use retired::Retired;
 
 /// One zone, as the controller follows it.
 pub(crate) struct Zone {
@@ -92,10 +100,8 @@ impl Zone {
     /// Logs what changed in the decisions since they were logged last.
     fn log(&mut self) {
         let Some(compiled) = &self.compiled else { return };
-        if self.logged.as_ref() != Some(&compiled.plan) {
-            log_changes(&self.source.config.name(), self.logged.as_deref(), &compiled.plan);
-            self.logged = Some(compiled.plan.clone());
-        }
+        log_changes(&self.source.config.name(), self.logged.as_deref(), &compiled.plan);
+        self.logged = Some(compiled.plan.clone());
     }
 
     /// Keeps the zone's state file up to date until told to stop.
@@ -151,52 +157,85 @@ impl Zone {
     }
 }
 
-/// Compiles every zone once, so that static records and remembered nodes are served from the first query on.
-pub(crate) fn first_table(mut zones: Vec<Zone>, table: &ArcSwap<Table>) -> Vec<Zone> {
-    for zone in &mut zones {
-        zone.compile();
-    }
-    publish(&zones, table);
-    zones
+/// The zones, the Table made of them, and its predecessors.
+pub(crate) struct Controller {
+    zones: Vec<Zone>,
+    table: Arc<ArcSwap<Table>>,
+    retired: Retired,
+    /// The start is over: changes are logged.
+    logging: bool,
 }
 
-/// Follows the zones until told to stop.
-pub(crate) async fn run(mut zones: Vec<Zone>, table: Arc<ArcSwap<Table>>, stop: CancellationToken) {
-    let log_from = Instant::now() + QUIET_START;
-    let mut logging = false;
-    loop {
-        tokio::select! {
-            () = changed(&mut zones) => {}
-            () = sleep_until(log_from), if !logging => {
-                logging = true;
-                zones.iter_mut().for_each(Zone::log);
-                continue;
-            }
-            () = stop.cancelled() => return,
+impl Controller {
+    /// Compiles every zone once, so that static records and remembered nodes are served from the first query on.
+    pub(crate) fn new(mut zones: Vec<Zone>, table: Arc<ArcSwap<Table>>) -> Self {
+        for zone in &mut zones {
+            zone.compile();
         }
-        let next = Instant::now() + COMPILE_EVERY;
-        // Compiling is work for a core, not for the runtime's own threads.
-        let compiled = tokio::task::spawn_blocking(move || {
-            let changes = zones.iter_mut().filter_map(|zone| zone.compile().then_some(())).count();
-            (zones, changes)
-        });
-        let Ok((returned, changes)) = compiled.await else { return };
-        zones = returned;
+        let mut controller = Controller { zones, table, retired: Retired::default(), logging: false };
+        controller.publish();
+        controller
+    }
+
+    /// The zones.
+    pub(crate) fn zones(&mut self) -> &mut [Zone] {
+        &mut self.zones
+    }
+
+    /// Compiles what changed, and frees what nobody reads any more.
+    fn turn(&mut self) {
+        self.retired.free();
+        let changes = self.zones.iter_mut().filter_map(|zone| zone.compile().then_some(())).count();
         if changes > 0 {
-            publish(&zones, &table);
-            if logging {
-                zones.iter_mut().for_each(Zone::log);
+            self.publish();
+            if self.logging {
+                self.log();
             }
         }
-        tokio::select! {
-            () = sleep_until(next) => {}
-            () = stop.cancelled() => return,
+    }
+
+    fn publish(&mut self) {
+        let table = Table::new(self.zones.iter().filter_map(|zone| zone.compiled.clone()));
+        self.retired.keep(self.table.swap(Arc::new(table)));
+    }
+
+    fn log(&mut self) {
+        self.zones.iter_mut().for_each(Zone::log);
+    }
+
+    /// Follows the zones until told to stop.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let log_from = Instant::now() + QUIET_START;
+        loop {
+            let free_at = Instant::now() + FREE_AFTER;
+            let change = tokio::select! {
+                () = changed(&mut self.zones) => true,
+                () = sleep_until(free_at), if !self.retired.is_empty() => false,
+                () = sleep_until(log_from), if !self.logging => {
+                    self.logging = true;
+                    self.log();
+                    continue;
+                }
+                () = stop.cancelled() => return,
+            };
+            let next = Instant::now() + COMPILE_EVERY;
+            // Compiling and freeing are work for a core, not for the runtime's own threads.
+            let turned = tokio::task::spawn_blocking(move || {
+                if change {
+                    self.turn()
+                } else {
+                    self.retired.free()
+                }
+                self
+            });
+            let Ok(returned) = turned.await else { return };
+            self = returned;
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = stop.cancelled() => return,
+            }
         }
     }
-}
-
-fn publish(zones: &[Zone], table: &ArcSwap<Table>) {
-    table.store(Arc::new(Table::new(zones.iter().filter_map(|zone| zone.compiled.clone()))));
 }
 
 /// Waits until a poller or prober of any zone published something. A zone without seeds never changes.
@@ -269,7 +308,7 @@ fn log_changes(zone: &str, before: Option<&ZonePlan>, now: &ZonePlan) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::{net::IpAddr, sync::Weak};
 
     use hickory_proto::rr::Name;
 
@@ -305,8 +344,7 @@ mod tests {
     fn controlled() -> (watch::Sender<Arc<Topology>>, Arc<ArcSwap<Table>>, CancellationToken) {
         let (publish, zone) = zone();
         let (table, stop) = (Arc::new(ArcSwap::from_pointee(Table::default())), CancellationToken::new());
-        let zones = first_table(vec![zone], &table);
-        tokio::spawn(run(zones, table.clone(), stop.clone()));
+        tokio::spawn(Controller::new(vec![zone], table.clone()).run(stop.clone()));
         (publish, table, stop)
     }
 
@@ -336,6 +374,74 @@ mod tests {
         let before = zone.compiled.as_ref().map(|compiled| compiled.epoch);
         assert!(zone.compile());
         assert!(zone.compiled.as_ref().map(|compiled| compiled.epoch) > before, "the serial grows");
+    }
+
+    /// Tables of a zone with this many nodes more, as often as told.
+    fn change(publish: &watch::Sender<Arc<Topology>>, controller: &mut Controller, nodes: u8) -> Weak<Table> {
+        publish.send_replace(topology(nodes));
+        controller.turn();
+        Arc::downgrade(&controller.table.load_full())
+    }
+
+    #[test]
+    fn a_table_that_is_read_outlives_its_reader_and_is_then_freed() {
+        let (publish, zone) = zone();
+        let mut controller = Controller::new(vec![zone], Arc::new(ArcSwap::from_pointee(Table::default())));
+        let table = controller.table.clone();
+        let first = change(&publish, &mut controller, 2);
+        let reader = table.load();
+        let second = change(&publish, &mut controller, 3);
+        change(&publish, &mut controller, 4);
+        assert_eq!(
+            (first.strong_count() > 0, second.strong_count()),
+            (true, 1),
+            "what nobody reads waits for its turn"
+        );
+        drop(reader);
+        assert_eq!(first.strong_count(), 1, "a reader that has done frees nothing");
+        controller.retired.free();
+        assert_eq!((first.strong_count(), second.strong_count()), (0, 0));
+        assert!(controller.retired.is_empty());
+    }
+
+    #[test]
+    fn of_a_thousand_changes_only_the_tables_in_use_are_left() {
+        let (publish, zone) = zone();
+        let mut controller = Controller::new(vec![zone], Arc::new(ArcSwap::from_pointee(Table::default())));
+        let (mut tables, mut decks) = (Vec::new(), Vec::new());
+        let table = controller.table.clone();
+        // One that never lets go.
+        let held = table.load_full();
+        let live = |weak: &Weak<_>| weak.strong_count() > 0;
+        for round in 0..1000u32 {
+            let reader = table.load();
+            tables.push(change(&publish, &mut controller, 2 + (round % 50) as u8));
+            let now = table.load();
+            decks.extend(now.zones().flat_map(|zone| &zone.dealt).map(|dealt| Arc::downgrade(&dealt.deck)));
+            drop(reader);
+            let in_use = tables.iter().filter(|table| live(table)).count();
+            assert!(in_use <= 2, "{in_use} Tables after {round} changes: the one served, the one before");
+        }
+        controller.retired.free();
+        assert_eq!(decks.iter().filter(|deck| deck.strong_count() > 0).count(), 1, "decks of the Table served");
+        drop(held);
+        controller.retired.free();
+        assert!(controller.retired.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_table_is_freed_though_no_change_follows() {
+        let (publish, table, stop) = controlled();
+        let first = Arc::downgrade(&table.load_full());
+        publish.send_replace(topology(2));
+        until_served(&table, 2).await;
+        let freed = async {
+            while first.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), freed).await.unwrap();
+        stop.cancel();
     }
 
     #[tokio::test]
