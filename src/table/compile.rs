@@ -465,6 +465,32 @@ mod tests {
     }
 
     #[test]
+    fn names_of_our_own_making_give_way_to_addresses_only() {
+        let apex = Name::from_ascii("alternator.local.").unwrap();
+        let nodes = [("10.0.0.1", "dc1/r1", up())];
+        for (record, given) in [
+            ("TXT text", Some("10.0.0.1")),
+            ("A 203.0.113.5", Some("203.0.113.5")),
+            ("AAAA 2001:db8::1", None),
+            ("CNAME dc1", None),
+        ] {
+            let name = "n-10-0-0-1.alternator.local.";
+            let statics = file::parse(&format!("{name} 60 IN {record}\n"), "f".as_ref(), &apex).unwrap();
+            let compiled = compiled(zone(&[("dc1", &["r1"])], &[]), statics, &nodes);
+            let found = answers(&compiled, name).iter().any(|(known, _)| *known == u16::from(RecordType::A));
+            let told = found.then(|| fixed(&compiled, name, RecordType::A).answers[0].data.to_string());
+            assert_eq!(told.as_deref(), given, "beside {record}");
+        }
+        let statics = file::parse("ns1.alternator.local. 60 IN TXT text\n", "f".as_ref(), &apex).unwrap();
+        let compiled = compiled(zone(&[], &[]), statics, &[]);
+        let server = fixed(&compiled, "ns1.alternator.local.", RecordType::A);
+        assert_eq!(server.answers[0].data.to_string(), "192.0.2.53");
+        let glue = fixed(&compiled, "alternator.local.", RecordType::NS).additionals;
+        assert_eq!(glue[0].data, server.answers[0].data);
+        assert_eq!(fixed(&compiled, "ns1.alternator.local.", RecordType::TXT).answers.len(), 1);
+    }
+
+    #[test]
     fn a_scope_wins_over_a_name_of_our_own_making() {
         let nodes = [("10.0.0.1", "ns1/r1", up()), ("10.0.0.2", "n-10-0-0-1/r1", up())];
         let config = zone(&[("ns1", &["r1"]), ("n-10-0-0-1", &["r1"])], &[]);
