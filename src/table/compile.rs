@@ -208,7 +208,15 @@ impl Compiler<'_> {
         self.records.entry(name).or_default().answers.extend(answers);
     }
 
-    /// NS at the apex, where no zone file has one: `ns1.zone`, at the addresses we listen on unless the name is taken.
+    /// Whether a name has addresses of the zone file or of a scope, or stands for another name. (A scope answers for at
+    /// least one of A and AAAA, if only that it is not ready.)
+    fn is_addressed(&self, name: &[u8]) -> bool {
+        let has = |entry: &Entry, rtype| entry.answer(u16::from(rtype)).is_some();
+        let addressed = |entry: &Entry| has(entry, RecordType::A) || has(entry, RecordType::AAAA);
+        self.records.get(name).is_some_and(|entry| entry.alias.is_some() || addressed(entry))
+    }
+
+    /// NS at the apex, where no zone file has one: `ns1.zone`, at the addresses we listen on unless it has others.
     fn apex_defaults(&mut self) {
         let has_ns =
             self.records.get(&self.apex_wire).is_some_and(|entry| entry.answer(u16::from(RecordType::NS)).is_some());
@@ -220,7 +228,7 @@ impl Compiler<'_> {
         own.sort();
         own.dedup();
         let server_wire = lower_wire(&server);
-        let known = self.records.contains_key(&server_wire);
+        let known = self.is_addressed(&server_wire);
         if known {
             glue(&mut body, &self.source.statics, &[RData::NS(NS(server))]);
         } else {
@@ -238,7 +246,7 @@ impl Compiler<'_> {
     /// One name per node, the targets of SRV records. They are the nodes' identities, so health does not touch them.
     fn nodes(&mut self) {
         for node in self.parts.nodes.clone().values() {
-            if !self.records.contains_key(&node.name) {
+            if !self.is_addressed(&node.name) {
                 self.add(node.name.clone(), [node.address.clone()]);
             }
         }
