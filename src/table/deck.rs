@@ -84,6 +84,11 @@ impl Deck {
         self.nodes == *nodes && self.ttl == ttl
     }
 
+    /// Memory the rows take, octets.
+    pub fn octets(&self) -> usize {
+        self.rows.len()
+    }
+
     /// The nodes dealt, by address.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -219,9 +224,18 @@ mod tests {
     }
 
     #[test]
-    fn a_deck_stays_within_its_bytes_however_many_addresses_are_asked_for() {
-        let addresses: Vec<String> = (0..2000u32).map(|n| Ipv4Addr::from(0x0A00_0000 + n).to_string()).collect();
-        let texts: Vec<&str> = addresses.iter().map(String::as_str).collect();
-        assert!(deck(&texts, Answers::All, 24).rows.len() <= MAX_DECK_BYTES);
+    fn all_addresses_are_all_up_to_what_a_message_holds_and_take_memory_in_proportion() {
+        for (nodes, records) in [(90, 90), (91, 91), (500, 500), (2000, 2000), (6000, MAX_ROW_BYTES / 16)] {
+            let addresses: Vec<String> = (0..nodes).map(|n| Ipv4Addr::from(0x0A00_0000 + n).to_string()).collect();
+            let texts: Vec<&str> = addresses.iter().map(String::as_str).collect();
+            let deck = deck(&texts, Answers::All, 24);
+            for index in [0, 1, nodes as usize - 1, deck.rows() - 1] {
+                let (row, count) = deck.row(index, Shape::Several);
+                let distinct: std::collections::BTreeSet<&[u8]> = row.chunks_exact(16).collect();
+                assert_eq!((usize::from(count), distinct.len()), (records, records), "row {index} of {nodes} nodes");
+            }
+            let most = (nodes as usize * 1024).max(512 << 10);
+            assert!(deck.octets() <= most, "{} octets for {nodes} nodes", deck.octets());
+        }
     }
 }
