@@ -11,6 +11,10 @@
 //!
 //! The second and third pull apart where domains differ in size: the second place is then even over the *nodes*
 //! outside the leader's domain, which favours nobody among them.
+//!
+//! Long rows of many nodes, dealt one by one, would take memory with the square of the nodes. They are cut out of a few
+//! circles of all nodes instead, each beginning at its leader: the first property holds as ever, the second with one
+//! second place per circle, the third where domains are of one size, and nearly so elsewhere.
 
 use fastrand::Rng;
 
@@ -26,6 +30,14 @@ const ROWS_WHERE_NOT: usize = 1024;
 /// Passes a deck has at least where the second place matters. In a pass each node leads with one fixed second; with
 /// four, a dead node's clients spread over four nodes until the next deal, which comes when its death is noticed.
 const PASSES_AT_LEAST: usize = 4;
+
+/// Seats that the rows of a deck may take in all: what the largest exact deck takes with eight seats in a row, or, of
+/// more rows than that, this many per row of a pass, which is four passes of sixteen seats.
+const SEATS_AT_MOST: usize = ROWS_WHERE_EXACT * 8;
+const SEATS_PER_LEADER: usize = 64;
+
+/// Circles that longer rows are cut out of: a dead node's clients spread over so many nodes.
+const CIRCLES: usize = 8;
 
 /// Seats tried at random for a place in a row before the open ones are counted out. With one in four open, which is
 /// when trying is the cheaper way, one draw in a hundred gets that far.
@@ -43,50 +55,89 @@ pub struct Seat {
     pub weight: u32,
 }
 
-/// Rows of seat indices in dealing order.
+/// Rows of seat indices in dealing order. Rows may share seats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deal {
     /// Seats in a row.
     pub per_row: usize,
     /// Rows after which every seat has led exactly `weight` times.
     pub period: usize,
-    /// All rows, one after another; `per_row` indices each. Whole passes.
-    pub rows: Vec<u32>,
+    /// The seats that rows are cut out of.
+    pub seats: Vec<u32>,
+    /// Where each row starts in `seats`. Whole passes.
+    pub starts: Vec<u32>,
 }
 
 impl Deal {
     /// The rows, one after another.
     pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
-        self.rows.chunks_exact(self.per_row.max(1))
+        self.starts.iter().map(|&start| &self.seats[start as usize..][..self.per_row])
     }
 }
 
-/// Deals rows of `per_row` seats (at most all of them), no more than `most_rows` rows unless one pass needs more. The
-/// same input gives the same rows.
-pub fn deal(seats: &[Seat], per_row: usize, most_rows: usize, seed: u64) -> Deal {
+/// Deals rows of `per_row` seats (at most all of them). The same input gives the same rows.
+pub fn deal(seats: &[Seat], per_row: usize, seed: u64) -> Deal {
     let per_row = per_row.clamp(1, seats.len().max(1));
+    let mut dealt = Deal { per_row, period: 0, seats: Vec::new(), starts: Vec::new() };
     if seats.is_empty() {
-        return Deal { per_row, period: 0, rows: Vec::new() };
+        return dealt;
     }
     let mut rng = Rng::with_seed(seed);
     let mut table = Domains::new(seats);
     let leaders = leader_order(seats, &mut table, &mut rng);
-    let passes = if per_row == 1 { 1 } else { passes(&table, leaders.len(), most_rows) };
-    let mut seconds = if per_row == 1 { Vec::new() } else { seconds(seats, &table, passes, &mut rng) };
-    let mut rows = Vec::with_capacity(passes * leaders.len() * per_row);
+    dealt.period = leaders.len();
+    match passes(&table, leaders.len(), per_row) {
+        Some(passes) => one_by_one(&mut dealt, seats, &mut table, &leaders, passes, &mut rng),
+        None => around(&mut dealt, &mut table, &leaders, &mut rng),
+    }
+    dealt
+}
+
+/// Deals every row by itself.
+fn one_by_one(dealt: &mut Deal, seats: &[Seat], table: &mut Domains, leaders: &[u32], passes: usize, rng: &mut Rng) {
+    let mut seconds = if dealt.per_row == 1 { Vec::new() } else { seconds(seats, table, passes, rng) };
+    let rows = &mut dealt.seats;
+    rows.reserve_exact(passes * leaders.len() * dealt.per_row);
     for _ in 0..passes {
-        for &leader in &leaders {
+        for &leader in leaders {
+            dealt.starts.push(rows.len() as u32);
             table.gather();
             table.take(leader);
             rows.push(leader);
             if let Some(second) = seconds.get_mut(leader as usize).and_then(Vec::pop) {
                 table.take(second);
                 rows.push(second);
-                rows.extend((2..per_row).map_while(|_| table.draw(&mut rng)));
+                rows.extend((2..dealt.per_row).map_while(|_| table.draw(rng)));
             }
         }
     }
-    Deal { per_row, period: leaders.len(), rows }
+}
+
+/// Cuts rows out of circles of all seats, one for each pass.
+fn around(dealt: &mut Deal, table: &mut Domains, leaders: &[u32], rng: &mut Rng) {
+    for _ in 0..CIRCLES {
+        let (circle, first) = (circle(table, rng), dealt.seats.len());
+        let mut place = vec![0; circle.len()];
+        circle.iter().enumerate().for_each(|(at, &seat)| place[seat as usize] = at);
+        dealt.starts.extend(leaders.iter().map(|&leader| (first + place[leader as usize]) as u32));
+        // The longest row begins at the last seat.
+        dealt.seats.extend(circle.iter().cycle().take(circle.len() + dealt.per_row - 1));
+    }
+}
+
+/// All seats, those of each domain shuffled and spread evenly over the circle: domains of one size come round in one
+/// and the same order.
+fn circle(table: &mut Domains, rng: &mut Rng) -> Vec<u32> {
+    table.gather();
+    let mut places: Vec<(f64, u32)> = Vec::new();
+    for domain in 0..table.groups.len() {
+        let (mut group, phase) = (table.groups[domain].clone(), rng.f64());
+        rng.shuffle(&mut group);
+        let size = group.len() as f64;
+        places.extend(group.iter().enumerate().map(|(turn, &seat)| ((turn as f64 + phase) / size, seat)));
+    }
+    places.sort_by(|a, b| a.0.total_cmp(&b.0));
+    places.into_iter().map(|(_, seat)| seat).collect()
 }
 
 fn weight(seat: &Seat) -> usize {
@@ -108,11 +159,17 @@ fn leader_order(seats: &[Seat], table: &mut Domains, rng: &mut Rng) -> Vec<u32> 
     turns.into_iter().map(|(_, seat)| seat).collect()
 }
 
-/// As many passes as give every leader all its possible seconds, where so many rows are affordable; else a few.
-fn passes(table: &Domains, period: usize, most_rows: usize) -> usize {
+/// As many passes as give every leader all its possible seconds, where so many rows are affordable; else a few. `None`
+/// where not even these are.
+fn passes(table: &Domains, period: usize, per_row: usize) -> Option<usize> {
+    if per_row == 1 {
+        return Some(1);
+    }
     let most_seconds = (0..table.groups.len()).map(|domain| table.seconds_of(domain)).max().unwrap_or(1).max(1);
     let rows = if most_seconds * period <= ROWS_WHERE_EXACT { ROWS_WHERE_EXACT } else { ROWS_WHERE_NOT };
-    (rows / period).max(PASSES_AT_LEAST).min(most_seconds).min((most_rows / period).max(1))
+    let affordable = SEATS_AT_MOST.max(SEATS_PER_LEADER * period) / (period * per_row);
+    let wanted = (rows / period).max(PASSES_AT_LEAST).min(most_seconds);
+    (affordable >= wanted.min(PASSES_AT_LEAST)).then_some(wanted.min(affordable))
 }
 
 /// For each seat the second places of all the rows it leads: its candidates, shuffled, over and over. A deck with
@@ -276,7 +333,7 @@ mod tests {
     fn second_place_is_exactly_even_over_the_other_racks() {
         for (rack_count, each) in [(3, 2), (3, 4), (1, 6), (2, 3)] {
             let seats = racks(rack_count, each);
-            let dealt = deal(&seats, 8, usize::MAX, 7);
+            let dealt = deal(&seats, 8, 7);
             let pairs = count(dealt.iter().map(|row| (row[0], row[1])));
             let outside = if rack_count == 1 { each - 1 } else { (rack_count - 1) * each };
             assert_eq!(pairs.len() as u32, rack_count * each * outside, "every possible pair occurs");
@@ -291,7 +348,7 @@ mod tests {
         let (mut statistic, mut freedom) = (0.0, 0.0);
         let mut seconds: BTreeMap<u32, BTreeMap<u32, usize>> = BTreeMap::new();
         for seed in 0..40 {
-            for row in deal(&seats, 8, usize::MAX, seed).iter() {
+            for row in deal(&seats, 8, seed).iter() {
                 *seconds.entry(row[0]).or_default().entry(row[1]).or_default() += 1;
             }
         }
@@ -312,7 +369,7 @@ mod tests {
     #[test]
     fn when_a_node_dies_its_clients_spread_over_all_survivors() {
         let seats = racks(3, 4);
-        let dealt = deal(&seats, 8, usize::MAX, 3);
+        let dealt = deal(&seats, 8, 3);
         // Every client takes the first address that is not the dead node's.
         let load = count(dealt.iter().map(|row| if row[0] == 0 { row[1] } else { row[0] }));
         let mean = dealt.iter().count() as f64 / 11.0;
@@ -322,15 +379,38 @@ mod tests {
 
     #[test]
     fn thousands_of_nodes_stay_within_the_wanted_rows() {
-        let dealt = deal(&racks(30, 100), 8, usize::MAX, 1);
+        let dealt = deal(&racks(30, 100), 8, 1);
         assert_eq!(dealt.period, 3000);
-        assert_eq!(dealt.rows.len(), 3000 * PASSES_AT_LEAST * 8);
+        assert_eq!(dealt.starts.len(), 3000 * PASSES_AT_LEAST);
     }
 
     #[test]
     fn one_node_and_none_are_dealt_too() {
-        assert_eq!(deal(&racks(1, 1), 8, usize::MAX, 1), Deal { per_row: 1, period: 1, rows: vec![0] });
-        assert!(deal(&[], 8, usize::MAX, 1).rows.is_empty());
+        assert_eq!(deal(&racks(1, 1), 8, 1), Deal { per_row: 1, period: 1, seats: vec![0], starts: vec![0] });
+        assert!(deal(&[], 8, 1).starts.is_empty());
+    }
+
+    #[test]
+    fn rows_of_many_nodes_are_cut_out_of_circles() {
+        for seats in [racks(3, 40), racks(1, 120), racks(2, 500)] {
+            let (nodes, racks) = (seats.len(), 1 + seats.iter().map(|seat| seat.domain).max().unwrap() as usize);
+            let dealt = deal(&seats, nodes, 5);
+            assert_eq!((dealt.starts.len(), dealt.period), (nodes * CIRCLES, nodes));
+            assert!(dealt.seats.len() <= nodes * CIRCLES * 2);
+            let leaders: Vec<u32> = dealt.iter().map(|row| row[0]).collect();
+            assert!(
+                leaders.iter().zip(&leaders[nodes..]).all(|(one, next)| one == next),
+                "the same order in each pass"
+            );
+            assert_eq!(leaders[..nodes].iter().collect::<BTreeSet<_>>().len(), nodes);
+            for row in dealt.iter() {
+                assert_eq!(row.iter().collect::<BTreeSet<_>>().len(), nodes);
+                let first: BTreeSet<u32> = row[..racks].iter().map(|&seat| seats[seat as usize].domain).collect();
+                assert_eq!(first.len(), racks);
+            }
+            let pairs: BTreeSet<(u32, u32)> = dealt.iter().map(|row| (row[0], row[1])).collect();
+            assert!(pairs.len() > nodes * (CIRCLES - 2), "{} pairs of {nodes} nodes", pairs.len());
+        }
     }
 
     proptest! {
@@ -342,7 +422,7 @@ mod tests {
             start: usize,
         ) {
             let seats: Vec<Seat> = weights.iter().map(|&(domain, weight)| Seat { domain, weight }).collect();
-            let dealt = deal(&seats, per_row, usize::MAX, seed);
+            let dealt = deal(&seats, per_row, seed);
             let rows: Vec<&[u32]> = dealt.iter().collect();
             prop_assert_eq!(dealt.period, weights.iter().map(|(_, weight)| *weight as usize).sum::<usize>());
             prop_assert_eq!(rows.len() % dealt.period, 0);
@@ -361,7 +441,7 @@ mod tests {
         ) {
             let seats: Vec<Seat> = domains.iter().map(|&domain| Seat { domain, weight: 1 }).collect();
             let racks = domains.iter().collect::<BTreeSet<_>>().len();
-            for row in deal(&seats, per_row, usize::MAX, seed).iter() {
+            for row in deal(&seats, per_row, seed).iter() {
                 prop_assert_eq!(row.iter().collect::<BTreeSet<_>>().len(), row.len());
                 let first: BTreeSet<u32> = row.iter().take(racks).map(|&seat| domains[seat as usize]).collect();
                 prop_assert_eq!(first.len(), racks.min(row.len()));
@@ -370,7 +450,7 @@ mod tests {
 
         #[test]
         fn the_seed_decides(seed: u64) {
-            prop_assert_eq!(deal(&racks(3, 3), 8, usize::MAX, seed), deal(&racks(3, 3), 8, usize::MAX, seed));
+            prop_assert_eq!(deal(&racks(3, 3), 8, seed), deal(&racks(3, 3), 8, seed));
         }
     }
 }

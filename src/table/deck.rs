@@ -17,10 +17,6 @@ use crate::{
 /// longest question still fit 512 octets, and the answer is less than five times the question.
 const SEVERAL: usize = 8;
 
-/// Bytes of rows one deck may take. Reached only with `answers = 0` or very large counts over a thousand nodes; rows
-/// are then fewer, and at last shorter, to stay below it.
-const MAX_DECK_BYTES: usize = 16 << 20;
-
 /// The longest row a TCP message can carry beside header, the longest question and a plain OPT.
 const MAX_ROW_BYTES: usize = 65_535 - 12 - 259 - 11;
 
@@ -34,7 +30,10 @@ pub struct Deck {
     answers: Answers,
     record_len: usize,
     row_len: usize,
-    rows: Box<[u8]>,
+    /// The records that rows are cut out of.
+    records: Box<[u8]>,
+    /// Where each row starts in them, octets.
+    starts: Box<[u32]>,
     /// The /prefix networks the IPv4 nodes are in, sorted.
     networks: Vec<u32>,
     prefix: u8,
@@ -60,16 +59,17 @@ impl Deck {
             Answers::Count(count) => usize::from(count.get()),
             Answers::All => nodes.len(),
         };
-        let affordable = MAX_DECK_BYTES / (nodes.len().max(1) * record_len);
-        let per_row = wanted.min(MAX_ROW_BYTES / record_len).min(affordable).max(1);
-        let dealt = deal(&seats(&nodes), per_row, MAX_DECK_BYTES / (per_row * record_len), seed);
-        let records: Vec<Vec<u8>> = nodes.iter().map(|node| record(node.address, ttl)).collect();
-        let mut rows = Vec::with_capacity(dealt.rows.len() * record_len);
-        dealt.rows.iter().for_each(|&seat| rows.extend_from_slice(&records[seat as usize]));
+        let dealt = deal(&seats(&nodes), wanted.min(MAX_ROW_BYTES / record_len), seed);
+        let of_nodes: Vec<u8> = nodes.iter().flat_map(|node| record(node.address, ttl)).collect();
+        let mut records = Vec::with_capacity(dealt.seats.len() * record_len);
+        for &seat in &dealt.seats {
+            records.extend_from_slice(&of_nodes[seat as usize * record_len..][..record_len]);
+        }
         Deck {
             networks: networks(&nodes, prefix),
             row_len: dealt.per_row * record_len,
-            rows: rows.into(),
+            records: records.into(),
+            starts: dealt.starts.iter().map(|start| start * record_len as u32).collect(),
             nodes,
             family,
             ttl,
@@ -86,7 +86,7 @@ impl Deck {
 
     /// Memory the rows take, octets.
     pub fn octets(&self) -> usize {
-        self.rows.len()
+        self.records.len() + self.starts.len() * size_of::<u32>()
     }
 
     /// The nodes dealt, by address.
@@ -96,14 +96,14 @@ impl Deck {
 
     /// Rows in the deck.
     pub fn rows(&self) -> usize {
-        self.rows.len() / self.row_len
+        self.starts.len()
     }
 
     /// One row in the given shape: octets of the answer section, and how many records they are.
     pub fn row(&self, index: usize, shape: Shape) -> (&[u8], u16) {
-        let start = index % self.rows() * self.row_len;
+        let start = self.starts[index % self.starts.len()] as usize;
         let len = if shape == Shape::Single { self.record_len } else { self.row_len };
-        (&self.rows[start..start + len], (len / self.record_len) as u16)
+        (&self.records[start..start + len], (len / self.record_len) as u16)
     }
 
     /// Which shape an asker gets. With `auto`: one address for AAAA and for askers in a node's own network, because
