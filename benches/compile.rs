@@ -159,13 +159,18 @@ fn memory() {
         };
         let cluster = Cluster::new(nodes, 1, answers);
         let before = resident();
-        let table = Table::new([Arc::new(cluster.compiled())]);
+        let zone = Arc::new(cluster.compiled());
+        let (decks, table) = (zone.octets() >> 10, Table::new([zone]));
         let taken = resident() - before;
-        println!("{nodes:6} {:>8} {taken:10} {:10}", format!("{answers:?}"), taken * 1024 / u64::from(nodes));
+        println!(
+            "{nodes:6} {:>8} {taken:10} {decks:10} {:10}",
+            format!("{answers:?}"),
+            taken * 1024 / u64::from(nodes)
+        );
         drop(black_box(table));
         std::process::exit(0);
     }
-    println!(" nodes  answers        KiB     B/node");
+    println!(" nodes  answers        KiB  in decks     B/node");
     for answers in [1 << 16, 8, 0u32] {
         for nodes in NODES {
             let own = std::env::current_exe().unwrap();

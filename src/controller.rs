@@ -429,6 +429,21 @@ mod tests {
         assert!(controller.retired.is_empty());
     }
 
+    #[test]
+    fn readers_that_never_let_go_do_not_make_it_keep_ever_more() {
+        let (publish, zone) = zone();
+        let mut controller = Controller::new(vec![zone], Arc::new(ArcSwap::from_pointee(Table::default())));
+        let table = controller.table.clone();
+        let held: Vec<Arc<Table>> = (0..100u8)
+            .map(|nodes| {
+                change(&publish, &mut controller, 2 + nodes);
+                table.load_full()
+            })
+            .collect();
+        let kept = held.iter().filter(|table| Arc::strong_count(table) > 1).count();
+        assert_eq!(kept, 1 + retired::KEPT, "the one served, and those that wait");
+    }
+
     #[tokio::test]
     async fn a_table_is_freed_though_no_change_follows() {
         let (publish, table, stop) = controlled();

@@ -6,7 +6,7 @@ use crate::table::Table;
 
 /// Tables kept at most. A reader has a Table for the time of one batch of queries, so that one or two wait at any time;
 /// one that is held for longer is let go after this many changes, and its last reader frees it.
-const KEPT: usize = 16;
+pub(super) const KEPT: usize = 16;
 
 /// Tables that were served, the oldest first. To free one takes as long as to free all its decks: that is not for the
 /// threads that answer queries, so whoever swaps keeps the old Table until no reader has it.

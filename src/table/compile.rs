@@ -77,6 +77,13 @@ struct Parts {
     decks: BTreeMap<(Scope, Family), Arc<Deck>>,
 }
 
+impl CompiledZone {
+    /// Memory the zone's decks take, octets: most of what the zone takes.
+    pub fn octets(&self) -> usize {
+        self.parts.decks.values().map(|deck| deck.octets()).sum()
+    }
+}
+
 /// The epoch after `previous`: the clock where that is later, so that epochs grow over restarts even without a state
 /// file. Epochs are SOA serials, which wrap (RFC 1982). The clock must tick at least as often as zones are compiled:
 /// epochs that run ahead of it would be taken back by the next start.

@@ -12,6 +12,7 @@ use std::{
 
 use hickory_proto::rr::{Name, RecordType};
 
+use super::wire::{MAX_NAME, wire_name};
 use crate::{
     config::{Problem, ScopeRule, ZoneConfig},
     model::Scope,
@@ -57,7 +58,15 @@ pub enum Refusal {
         /// The scope.
         scope: Scope,
     },
+    /// Names of nodes with long addresses do not fit beneath the zone's.
+    Long {
+        /// The zone.
+        apex: Name,
+    },
 }
+
+/// Octets of a node's label at most: `n-`, an IPv6 address in full, and the length in front.
+const NODE_LABEL: usize = 1 + 2 + 39;
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,6 +84,9 @@ impl fmt::Display for Refusal {
             ),
             Refusal::Static { name, scopes } => {
                 write!(f, "{name}: the zone file's record is served, not the scope {}", joined(scopes))
+            }
+            Refusal::Long { apex } => {
+                write!(f, "{apex}: nodes with long addresses have no names in so long a zone; SRV answers lack them")
             }
             Refusal::Nameless { scope } => {
                 write!(f, "{scope}: no DNS name can be made of it; give it a label: {}", cure(Some(scope)))
@@ -118,6 +130,9 @@ pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZo
     };
     let apex_chain = all.chain(chain_of(&Scope::Cluster));
     all.names.insert(zone.apex.clone(), apex_chain);
+    if wire_name(&zone.apex).len() + NODE_LABEL > MAX_NAME {
+        all.refused.push(Refusal::Long { apex: zone.apex.clone() });
+    }
 
     for rule in &zone.scopes {
         if let (Some(label), Some(scope)) = (&rule.label, rule.chain.first()) {
@@ -298,6 +313,7 @@ pub(super) mod tests {
         lines.extend(all.refused.iter().map(|refusal| match refusal {
             Refusal::Shared { name, .. } | Refusal::Static { name, .. } => format!("{} refused", relative(name)),
             Refusal::Nameless { scope } => format!("{scope} nameless"),
+            Refusal::Long { .. } => "long".to_owned(),
         }));
         lines.sort();
         lines
@@ -351,6 +367,18 @@ pub(super) mod tests {
     fn a_scope_no_label_can_be_made_of_is_told_until_it_has_one() {
         assert_eq!(told(&zone(&[("日本", &[])], &[])), ["@ = cluster", "日本 nameless"]);
         assert_eq!(told(&zone(&[("日本", &[])], &[("jp", &["日本"])])), ["@ = cluster", "jp = 日本"]);
+    }
+
+    #[test]
+    fn a_zone_too_long_for_names_of_nodes_is_told() {
+        let label = "x".repeat(62);
+        // Three labels of 63 octets with their lengths, a last one, and the root: 213 octets and 214.
+        for (last, refused) in [(22, 0), (23, 1)] {
+            let mut zone = zone(&[], &[]);
+            zone.apex = Name::from_ascii(format!("{label}.{label}.{label}.{}.", "x".repeat(last))).unwrap();
+            let all = scope_names(&zone, &BTreeSet::new(), &StaticZone::default());
+            assert_eq!(all.refused.len(), refused, "{} octets", wire_name(&zone.apex).len());
+        }
     }
 
     #[test]

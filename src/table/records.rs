@@ -16,15 +16,12 @@ use rustc_hash::FxBuildHasher;
 use super::{
     Answer, Body, Entry, Section, ZoneSource,
     plan::seconds,
-    wire::{BodyWriter, wire_name},
+    wire::{BodyWriter, MAX_NAME, wire_name},
 };
 use crate::{
     model::Topology,
     zone::{file::StaticZone, label::node_label},
 };
-
-/// Longest name in wire format (RFC 1035 section 2.3.4).
-const MAX_NAME: usize = 255;
 
 /// The entries of a zone, by lower-case wire name.
 pub(super) type Records = HashMap<Box<[u8]>, Entry, FxBuildHasher>;
@@ -84,7 +81,7 @@ pub(super) struct NodeName {
 
 /// The names of all nodes, those of `previous` (of the same source) taken over. Beneath an apex of more than 213
 /// octets nodes with long IPv6 addresses have none, beneath one of more than 237 those with long IPv4 addresses
-/// neither; they are answered all the same, but SRV answers leave them out.
+/// neither: they are answered all the same, but SRV answers leave them out ([`super::Refusal::Long`]).
 pub(super) fn node_names(
     topology: &Topology,
     source: &ZoneSource,

@@ -178,6 +178,9 @@ impl<'a> BodyWriter<'a> {
     }
 }
 
+/// Longest name in wire format (RFC 1035 section 2.3.4).
+pub(super) const MAX_NAME: usize = 255;
+
 /// Octets of type, class, TTL and length in every record.
 const FIXED_FIELDS: usize = 2 + 2 + 4 + 2;
 
