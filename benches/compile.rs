@@ -140,6 +140,13 @@ fn table_around_a_zone(bencher: Bencher<'_, '_>, nodes: u32) {
     bencher.bench_local(|| Table::new([black_box(&zone).clone()]));
 }
 
+/// What the prober pays for each publication, at most a hundred times a second: a copy of what it knows of all nodes.
+#[divan::bench(args = NODES)]
+fn health_copied(bencher: Bencher<'_, '_>, nodes: u32) {
+    let cluster = Cluster::new(nodes, 1, Answers::Auto);
+    bencher.bench_local(|| Health::clone(black_box(&cluster.view.health)));
+}
+
 /// Resident memory of this process, KiB.
 fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();

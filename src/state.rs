@@ -167,6 +167,7 @@ pub fn save(
     topology: &Topology,
     health: &Health,
 ) -> Result<(), StateError> {
+    let any_up = any_up(topology, health);
     let nodes = topology
         .members
         .values()
@@ -174,7 +175,7 @@ pub fn save(
             address: member.node.address,
             datacenter: member.node.datacenter.as_deref().map(str::to_owned),
             rack: member.node.rack.as_deref().map(str::to_owned),
-            serves: serves(member, health, topology),
+            serves: serves(member, health, any_up),
         })
         .collect();
     let seeds = seeds.iter().map(Seed::to_string).collect();
@@ -193,15 +194,23 @@ pub fn save(
     write().map_err(|source| StateError::Io { path: path.clone(), source })
 }
 
-/// Whether the next start should count the node as one that served. When nothing serves any more, the nodes that did
-/// before the incident are still the best known.
-fn serves(member: &Member, health: &Health, topology: &Topology) -> bool {
-    let state = |address: IpAddr| health.of(address).state;
-    let any_up = topology.members.keys().any(|address| state(*address) == NodeState::Up);
-    if health.disabled || state(member.node.address) == NodeState::Up {
+/// Whether the next start should count the node as one that served. When nothing serves any more (`any_up`), the nodes
+/// that did before the incident are still the best known.
+fn serves(member: &Member, health: &Health, any_up: bool) -> bool {
+    let address = member.node.address;
+    if health.disabled || is_up(health, address) {
         return true;
     }
-    !any_up && (member.served_before || health.of(member.node.address).served_until.is_some())
+    let served = || health.get(address).is_some_and(|health| health.served_until.is_some());
+    !any_up && (member.served_before || served())
+}
+
+fn any_up(topology: &Topology, health: &Health) -> bool {
+    topology.members.keys().any(|address| is_up(health, *address))
+}
+
+fn is_up(health: &Health, address: IpAddr) -> bool {
+    health.get(address).is_some_and(|health| health.state == NodeState::Up)
 }
 
 /// A zone's file. Zone names are DNS names, which may hold any octet once unescaped; in a file name only the harmless
@@ -214,10 +223,11 @@ fn path(dir: &Path, zone: &str) -> PathBuf {
 
 /// What decides whether a state is worth writing again: everything in the file but the epoch.
 pub fn content(topology: &Topology, health: &Health) -> BTreeMap<IpAddr, (Node, bool)> {
+    let any_up = any_up(topology, health);
     topology
         .members
         .values()
-        .map(|member| (member.node.address, (member.node.clone(), serves(member, health, topology))))
+        .map(|member| (member.node.address, (member.node.clone(), serves(member, health, any_up))))
         .collect()
 }
 
