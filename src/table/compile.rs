@@ -399,8 +399,8 @@ mod tests {
         }
     }
 
-    /// A zone over these nodes: address, place, health.
-    fn compiled(config: ZoneConfig, statics: StaticZone, nodes: &[(&str, &str, NodeHealth)]) -> CompiledZone {
+    /// These nodes: address, place, health.
+    fn view(nodes: &[(&str, &str, NodeHealth)]) -> ClusterView {
         let (mut topology, mut health) = (Topology::default(), Health::default());
         for (address, place, node_health) in nodes {
             let address: IpAddr = address.parse().unwrap();
@@ -409,11 +409,21 @@ mod tests {
             topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
             health.nodes.insert(address, node_health.clone());
         }
+        ClusterView { topology: Arc::new(topology), health: Arc::new(health) }
+    }
+
+    /// A zone over these nodes.
+    fn compiled(config: ZoneConfig, statics: StaticZone, nodes: &[(&str, &str, NodeHealth)]) -> CompiledZone {
         let listen = vec!["192.0.2.53:53".parse().unwrap()];
         let source = Arc::new(ZoneSource { config, statics, listen, demand: Arc::default() });
-        let view = ClusterView { topology: Arc::new(topology), health: Arc::new(health) };
-        let plan = ZonePlan::new(&source, &view);
+        let plan = ZonePlan::new(&source, &view(nodes));
         compile_zone(source, plan, 7, None, 1)
+    }
+
+    /// The zone again, over these nodes.
+    fn again(zone: &CompiledZone, nodes: &[(&str, &str, NodeHealth)]) -> CompiledZone {
+        let plan = ZonePlan::after(Some(&zone.plan), &zone.source, &view(nodes));
+        compile_zone(zone.source.clone(), plan, 8, Some(zone), 2)
     }
 
     fn answers(zone: &CompiledZone, name: &str) -> Vec<(u16, Answer)> {
@@ -476,6 +486,104 @@ mod tests {
             );
             let answer = fixed(&compiled, "ns1.alternator.local.", RecordType::A);
             assert_eq!(answer.answers[0].data, glue[0].data);
+        }
+    }
+
+    #[test]
+    fn only_what_a_change_touches_is_made_again() {
+        let mut nodes = vec![
+            ("10.0.0.1", "dc1/r1", up()),
+            ("10.0.0.2", "dc1/r1", up()),
+            ("10.0.0.3", "dc1/r2", up()),
+            ("10.0.0.4", "dc2/r1", up()),
+        ];
+        let config = zone(&[("dc1", &["r1", "r2"]), ("dc2", &["r1"])], &[]);
+        let first = compiled(config, StaticZone::default(), &nodes);
+        let taken_over = |before: &CompiledZone, now: &CompiledZone| -> Vec<String> {
+            let same_deck = |scope: &Scope| {
+                let deck = |zone: &CompiledZone| zone.parts.decks[&(scope.clone(), Family::V4)].clone();
+                Arc::ptr_eq(&deck(before), &deck(now))
+            };
+            now.parts
+                .decks
+                .keys()
+                .map(|(scope, _)| scope)
+                .filter(|scope| same_deck(scope))
+                .map(Scope::to_string)
+                .collect()
+        };
+        let body = |zone: &CompiledZone, name: &str, rtype| match answer(zone, name, rtype) {
+            Answer::Fixed(body) => body,
+            other => panic!("{other:?}"),
+        };
+
+        nodes[0].2 = died();
+        let second = again(&first, &nodes);
+        assert_eq!(taken_over(&first, &second), ["dc2", "dc1/r2", "dc2/r1"]);
+        for (name, rtype, same) in [
+            ("_alternator._tcp.dc1.alternator.local.", RecordType::SRV, false),
+            ("_alternator._tcp.dc2.alternator.local.", RecordType::SRV, true),
+            ("n-10-0-0-1.alternator.local.", RecordType::A, true),
+        ] {
+            assert_eq!(Arc::ptr_eq(&body(&first, name, rtype), &body(&second, name, rtype)), same, "{name}");
+        }
+        // Its rack is gone as well: the rack's name has the deck of its datacenter.
+        nodes[1].2 = died();
+        let third = again(&second, &nodes);
+        assert_eq!(taken_over(&second, &third), ["dc2", "dc1/r2", "dc2/r1"].map(str::to_owned));
+        let deck = |name| match answer(&third, name, RecordType::A) {
+            Answer::Dealt(index) => third.dealt[index].deck.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert!(Arc::ptr_eq(&deck("r1.dc1.alternator.local."), &deck("dc1.alternator.local.")));
+        // A node that joins leaves the names of the others as they are, and has its own.
+        nodes.push(("10.0.0.5", "dc2/r1", up()));
+        let fourth = again(&third, &nodes);
+        let name = "n-10-0-0-4.alternator.local.";
+        assert!(Arc::ptr_eq(&body(&third, name, RecordType::A), &body(&fourth, name, RecordType::A)));
+        assert_eq!(fixed(&fourth, "n-10-0-0-5.alternator.local.", RecordType::A).answers.len(), 1);
+        assert_eq!(taken_over(&third, &fourth), ["dc1", "dc1/r2"]);
+    }
+
+    /// Whatever is taken over, the zone is what it would be had it been compiled from nothing.
+    #[test]
+    fn what_is_taken_over_is_what_would_be_made() {
+        let config = zone(&[("dc1", &["r1", "r2"]), ("dc2", &["r1"])], &[]);
+        let mut rng = fastrand::Rng::with_seed(3);
+        let places = ["dc1/r1", "dc1/r2", "dc2/r1"];
+        let addresses: Vec<String> = (1..=9).map(|last| format!("10.0.0.{last}")).collect();
+        let mut zone = compiled(config.clone(), StaticZone::default(), &[]);
+        for round in 0..200 {
+            let mut nodes = Vec::new();
+            for (index, address) in addresses.iter().enumerate() {
+                match rng.u8(..4) {
+                    0 => {}
+                    1 => nodes.push((address.as_str(), places[index % 3], died())),
+                    _ => nodes.push((address.as_str(), places[index % 3], up())),
+                }
+            }
+            zone = again(&zone, &nodes);
+            let anew = ZonePlan::new(&zone.source, &view(&nodes));
+            assert_eq!(*zone.plan, anew, "round {round}");
+            let anew = compile_zone(zone.source.clone(), anew, 8, None, 2);
+            assert_eq!(zone.names.len(), anew.names.len());
+            for (name, entry) in &anew.names {
+                for ((rtype, expected), (_, found)) in entry.answers.iter().zip(&zone.names[name].answers) {
+                    let dealt = |zone: &CompiledZone, index: usize| {
+                        let deck = zone.dealt[index].deck.clone();
+                        (deck.nodes().to_vec(), deck.row(0, crate::table::Shape::Single).0[..12].to_vec())
+                    };
+                    let same = match (expected, found) {
+                        (Answer::Fixed(expected), Answer::Fixed(found)) => expected == found,
+                        (Answer::Dealt(expected), Answer::Dealt(found)) => {
+                            dealt(&anew, *expected) == dealt(&zone, *found)
+                        }
+                        (Answer::Explain(expected), Answer::Explain(found)) => expected == found,
+                        (expected, found) => matches!((expected, found), (Answer::Unready, Answer::Unready)),
+                    };
+                    assert!(same, "round {round}: {name:?} {rtype}");
+                }
+            }
         }
     }
 
