@@ -567,8 +567,9 @@ mod tests {
             assert_eq!(*zone.plan, anew, "round {round}");
             let anew = compile_zone(zone.source.clone(), anew, 8, None, 2);
             assert_eq!(zone.names.len(), anew.names.len());
-            for (name, entry) in &anew.names {
-                for ((rtype, expected), (_, found)) in entry.answers.iter().zip(&zone.names[name].answers) {
+            for (name, entry) in anew.names.iter() {
+                for ((rtype, expected), (_, found)) in entry.answers.iter().zip(&zone.names.get(name).unwrap().answers)
+                {
                     let dealt = |zone: &CompiledZone, index: usize| {
                         let deck = zone.dealt[index].deck.clone();
                         (deck.nodes().to_vec(), deck.row(0, crate::table::Shape::Single).0[..12].to_vec())

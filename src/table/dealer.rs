@@ -18,15 +18,25 @@ impl Dealer {
     }
 
     /// The row to deal next from a deck of `rows` rows (at least one), and moves on.
+    #[inline]
     pub fn next(&mut self, slot: usize, rows: usize) -> usize {
+        if self.cursors.len() <= slot {
+            self.grow(slot);
+        }
+        let cursor = &mut self.cursors[slot];
+        let row = if *cursor < rows { *cursor } else { *cursor % rows };
+        *cursor = row + 1;
+        row
+    }
+
+    /// Cursors up to this slot.
+    #[cold]
+    fn grow(&mut self, slot: usize) {
         while self.cursors.len() <= slot {
             // Any number will do, rows are taken modulo the deck; half the range leaves room to count up.
             let start = self.rng.usize(..usize::MAX / 2);
             self.cursors.push(start);
         }
-        let row = self.cursors[slot] % rows;
-        self.cursors[slot] = row + 1;
-        row
     }
 }
 

@@ -28,8 +28,8 @@ pub struct Deck {
     family: Family,
     ttl: u32,
     answers: Answers,
-    record_len: usize,
-    row_len: usize,
+    /// Octets and records of a row, by [`Shape`].
+    shapes: [(usize, u16); 2],
     /// The records that rows are cut out of.
     records: Box<[u8]>,
     /// Where each row starts in them, octets.
@@ -67,14 +67,13 @@ impl Deck {
         }
         Deck {
             networks: networks(&nodes, prefix),
-            row_len: dealt.per_row * record_len,
+            shapes: [(dealt.per_row * record_len, dealt.per_row as u16), (record_len, 1)],
             records: records.into(),
             starts: dealt.starts.iter().map(|start| start * record_len as u32).collect(),
             nodes,
             family,
             ttl,
             answers,
-            record_len,
             prefix,
         }
     }
@@ -95,20 +94,24 @@ impl Deck {
     }
 
     /// Rows in the deck.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.starts.len()
     }
 
-    /// One row in the given shape: octets of the answer section, and how many records they are.
+    /// One row in the given shape: octets of the answer section, and how many records they are. An index beyond the
+    /// deck stands for the first row.
+    #[inline]
     pub fn row(&self, index: usize, shape: Shape) -> (&[u8], u16) {
-        let start = self.starts[index % self.starts.len()] as usize;
-        let len = if shape == Shape::Single { self.record_len } else { self.row_len };
-        (&self.records[start..start + len], (len / self.record_len) as u16)
+        let start = self.starts.get(index).map_or(0, |start| *start as usize);
+        let (len, count) = self.shapes[shape as usize];
+        (&self.records[start..start + len], count)
     }
 
     /// Which shape an asker gets. With `auto`: one address for AAAA and for askers in a node's own network, because
     /// their getaddrinfo would re-sort a list the same way every time (RFC 6724 section 5, rule 9) and send every
     /// client to one node; several for everybody else.
+    #[inline]
     pub fn shape_for(&self, source: IpAddr) -> Shape {
         match (self.answers, self.family, source.to_canonical()) {
             (Answers::Count(_) | Answers::All, ..) => Shape::Several,
