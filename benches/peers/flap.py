@@ -14,6 +14,8 @@ CHANGES_PER_SECOND, RATE, SEED = 10, 100_000, 1
 ANSWERS = 8
 # A thousand probes a second take the simulated cluster a good part of a processor, which the generator shares.
 CLUSTER_NICE = -17
+# One line of the log for every time that it replaces what it answers; nothing else is logged. It has no count of these.
+LOG, SWAP = "error,alternator_dns::controller=debug", "compiled"
 # The server has settled when no answer has changed for this long; it must have by then.
 SETTLED, SETTLED_WITHIN = 5, 120
 
@@ -53,27 +55,40 @@ def configured(name, program, port, work):
     racks = ", ".join(f'"rack{rack}"' for rack in range(1, RACKS + 1))
     return Server(
         name, [str(program), "serve", "--config", "DIR/alternator-dns.toml"], {"alternator-dns.toml": "flap.toml"},
-        port, work,
+        port, work, log=LOG,
         seeds=", ".join(f'"127.{dc}.{rack}.1"' for dc, rack in places() if rack <= 3),
         datacenters=", ".join(f"dc{dc} = [{racks}]" for dc in range(1, DATACENTERS + 1)),
     )
 
 
+def swaps(server):
+    """How often it has replaced what it answers so far."""
+    return (server.dir / "log").read_text().count(SWAP)
+
+
+def background(server):
+    """Its utilisation without any query."""
+    before, began = server.cpu(), time.monotonic()
+    time.sleep(SETTLED)
+    return (server.cpu() - before) / (time.monotonic() - began)
+
+
 def phase(server, cluster, flapping, seconds):
-    before, rss, dropped = serial(server.port), server.rss(), server.dropped()
+    before, rss, dropped = swaps(server), server.rss(), server.dropped()
+    idle = background(server)
     changes = 0
     if flapping:
         cluster.tell(f"flap {CHANGES_PER_SECOND}")
     found = load(server, ["rate", "--rate", str(RATE)], questions(), seconds)
-    swaps = serial(server.port) - before
+    swapped = swaps(server) - before
     if flapping:
         changes = int(cluster.tell("calm")[-1].removeprefix("changes="))
     if found is None:
         return ["failed"]
     wrong = f"{found['wrong']}" + (f" ({found['first_wrong']})" if found["wrong"] else "")
     return [
-        changes, swaps, found["answers"], found["lost"], server.dropped() - dropped, wrong, f"{found['p50_us']:.0f}", f"{found['p99_us']:.0f}",
-        f"{found['p999_us']:.0f}", f"{found['max_us']:.0f}", f"{found['utilisation']:.2f}",
+        changes, swapped, found["answers"], found["lost"], server.dropped() - dropped, wrong, f"{found['p50_us']:.0f}", f"{found['p99_us']:.0f}",
+        f"{found['p999_us']:.0f}", f"{found['max_us']:.0f}", f"{idle:.2f}", f"{found['utilisation']:.2f}",
         f"{rss:.1f}", f"{server.rss():.1f}",
     ]
 
@@ -99,6 +114,6 @@ def run(report, work, seconds, previous=None):
             print(f"  {' '.join(map(str, rows[-1]))}", flush=True)
         server.stop()
     header = ["server", "cluster", "changes", "swaps", "right answers", "lost", "dropped", "wrong", "p50 µs", "p99 µs",
-              "p99.9 µs", "max µs", "utilisation", "MiB before", "MiB after"]
+              "p99.9 µs", "max µs", "utilisation without load", "with it", "MiB before", "MiB after"]
     report.section("Quiet and flapping", header, rows)
     cluster.stop()

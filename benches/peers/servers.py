@@ -26,6 +26,8 @@ URGENT, CLUSTER_NICE = -20, -10
 DESCRIPTORS = 65536
 # Every server here answers within a second; under valgrind it may take some more.
 READY_WITHIN = 60
+# When nothing has changed for so many seconds, the start is over.
+SETTLED = 2.5
 
 TEMPLATES = pathlib.Path(__file__).parent / "templates"
 
@@ -59,7 +61,7 @@ def unlimited():
 class Server:
     """One server. `sources` are its templates: file name within its folder to template."""
 
-    def __init__(self, name, command, sources, port, work, **values):
+    def __init__(self, name, command, sources, port, work, log="error", **values):
         self.name, self.port = name, port
         self.dir = pathlib.Path(work) / name
         for folder in (self.dir, self.dir / "run", self.dir / "state", self.dir / "db"):
@@ -70,6 +72,7 @@ class Server:
             (self.dir / file).parent.mkdir(exist_ok=True)
             (self.dir / file).write_text(text)
         self.command = [part.replace("DIR", str(self.dir)) for part in command]
+        self.log = log
         self.process = None
 
     def start(self, prefix=()):
@@ -78,7 +81,7 @@ class Server:
         began = time.monotonic()
         # Options of ours may also come from the environment.
         clean = {name: value for name, value in os.environ.items() if not name.startswith("ALTERNATOR_DNS_")}
-        environment = {**clean, "RUST_LOG": "error"}
+        environment = {**clean, "RUST_LOG": self.log}
         self.process = spawn(
             [*prefix, *self.command], SERVER_CPU, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
             cwd=self.dir,
@@ -241,6 +244,19 @@ def serial(port):
     # No name of ours ends the answer but the five numbers of the SOA record, of which the serial is the first. An
     # authority or additional section is not there: responses are minimal.
     return struct.unpack("!I", reply[-20:-16])[0]
+
+
+def settle(server):
+    """Waits until it has given all addresses of both names for a while: those that watch their nodes begin with some
+    of them."""
+    deadline, since = time.monotonic() + READY_WITHIN, time.monotonic()
+    while time.monotonic() - since < SETTLED:
+        counts = [struct.unpack("!H", ask(server.port, name, A)[6:8])[0] for name in (ZONE, RACK)]
+        if counts != [len(NODES)] * 2:
+            since = time.monotonic()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{server.name} answers {counts} addresses")
+        time.sleep(0.05)
 
 
 def described(server):

@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    thread,
     time::Duration,
 };
 
@@ -17,8 +18,11 @@ use crate::{
 /// Octets read at once; some hundred replies of the usual length. A longer message is taken for a broken connection.
 const READ: usize = 64 * 1024;
 
-/// How long a connection may take to open. Only a server that does not accept any takes longer.
-const CONNECT: Duration = Duration::from_secs(1);
+/// How long a connection may take to open: two repetitions of a handshake's first packet that was lost.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Pause after opening one. Some servers let ten wait to be accepted; for more, the handshake is repeated a second later.
+const BETWEEN: Duration = Duration::from_millis(1);
 
 /// How long a connection that could not be opened is left alone, in nanoseconds.
 const AGAIN: u64 = 100_000_000;
@@ -151,6 +155,7 @@ impl Connection {
 
 fn open(server: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&server, CONNECT)?;
+    thread::sleep(BETWEEN);
     stream.set_nodelay(true)?;
     stream.set_nonblocking(true)?;
     Ok(stream)
