@@ -12,6 +12,8 @@ from servers import A, AAAA, LOAD_CPU, NODES, NOERROR, NXDOMAIN, RACK, ZONE, des
 BUSY, LOSS = 0.95, 0.01
 # Below this the generator did not have its processor to itself, and the measurement is made again.
 OWN_BUSY, TRIES = 0.95, 2
+# The machine is at rest when no processor is busy for more than this share of the time that is looked at, in seconds.
+REST, LOOK = 0.2, 0.1
 STARTS = 5
 # Time that every measurement may take beyond what it measures: warm-up, connections, last replies.
 SLACK = 60
@@ -48,10 +50,34 @@ def load(server, arguments, asked, seconds, **more):
     return json.loads(out)
 
 
-def careful(server, arguments, asked, seconds):
-    """The same, made again when the generator lost its processor."""
+def busy_times():
+    """Clock ticks that each processor has been busy and idle so far."""
+    times = []
+    for line in open("/proc/stat"):
+        if re.match(r"cpu\d", line):
+            ticks = [int(field) for field in line.split()[1:9]]
+            idle = ticks[3] + ticks[4]
+            times.append((sum(ticks) - idle, idle))
+    return times
+
+
+def wait_for_rest(patience):
+    """Waits until nothing else runs on the machine, so long and no longer; returns the seconds spent."""
+    began = time.monotonic()
+    while (spent := time.monotonic() - began) < patience:
+        before = busy_times()
+        time.sleep(LOOK)
+        shares = [(b1 - b0) / max(b1 - b0 + i1 - i0, 1) for (b0, i0), (b1, i1) in zip(before, busy_times())]
+        if max(shares) <= REST:
+            break
+    return spent
+
+
+def careful(server, arguments, asked, seconds, patience):
+    """The same on a machine at rest, made again when the generator lost its processor."""
     found = None
     for attempt in range(TRIES):
+        wait_for_rest(patience)
         found = load(server, arguments, asked, seconds)
         if found is None or found["own_utilisation"] >= OWN_BUSY:
             break
@@ -82,7 +108,7 @@ def order(names, turn):
     return turned[::-1] if turn % 2 else turned
 
 
-def rounds(servers, workloads, count, seconds, progress=True):
+def rounds(servers, workloads, count, seconds, patience):
     """found[workload][server] = one entry for each round."""
     names = list(servers)
     found = {workload: {name: [] for name in names} for workload in workloads}
@@ -93,9 +119,8 @@ def rounds(servers, workloads, count, seconds, progress=True):
                     arguments, asked = ["rate", "--rate", str(LATENCY_RATE)], [APEX]
                 else:
                     _, arguments, asked = FLOODS[workload]
-                found[workload][name].append(careful(servers[name], arguments, asked, seconds))
-        if progress:
-            print(f"  round {turn + 1} of {count}", flush=True)
+                found[workload][name].append(careful(servers[name], arguments, asked, seconds, patience))
+        print(f"  round {turn + 1} of {count}", flush=True)
     return found
 
 
