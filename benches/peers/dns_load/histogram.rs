@@ -25,11 +25,6 @@ impl Histogram {
         self.count += 1;
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.buckets.fill(0);
-        self.count = 0;
-    }
-
     /// The least value that at least this share of all is not above, to within a bucket; `None` when there are none.
     pub(crate) fn quantile(&self, share: f64) -> Option<u64> {
         let rank = ((self.count as f64 * share).ceil() as u64).max(1);
@@ -68,10 +63,8 @@ mod tests {
             let found = histogram.quantile(share).unwrap();
             assert!((exact..=exact + exact / FINE + 1).contains(&found), "{share}: {found}");
         }
-        histogram.clear();
-        assert_eq!(histogram.quantile(0.5), None);
         histogram.record(u64::MAX);
-        assert!(histogram.quantile(0.5).unwrap() > 60_000_000_000, "more than a minute");
+        assert!(histogram.quantile(1.0).unwrap() > 60_000_000_000, "more than a minute");
     }
 
     #[test]

@@ -108,6 +108,7 @@ pub(crate) fn measure(load: &mut dyn Load, span: Span, server: &CpuClocks) -> io
         "p99_us": latency(0.99),
         "p999_us": latency(0.999),
         "max_us": latency(1.0),
+        "late_p99_us": tally.late.quantile(0.99).map(|value| value as f64 / 1e3),
     }))
 }
 

@@ -24,18 +24,27 @@ pub(crate) struct Tally {
     pub(crate) closed: u64,
     /// From when a query was due to its right reply.
     pub(crate) latencies: Histogram,
+    /// From when a query of a steady rate was due to when it left.
+    pub(crate) late: Histogram,
 }
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        Tally { answers: 0, lost: 0, strays: 0, wrong: 0, first_wrong: None, closed: 0, latencies: Histogram::new() }
+        Tally {
+            answers: 0,
+            lost: 0,
+            strays: 0,
+            wrong: 0,
+            first_wrong: None,
+            closed: 0,
+            latencies: Histogram::new(),
+            late: Histogram::new(),
+        }
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        self.latencies.clear();
-        let latencies = std::mem::replace(&mut self.latencies, Histogram::new());
-        *self = Tally { latencies, ..Tally::new() };
+        *self = Tally::new();
     }
 
     /// Counts a reply, which frees its slot.

@@ -28,6 +28,9 @@ const MAX_REPLY: usize = 1500;
 /// The longest burst of a steady rate, in nanoseconds of it.
 const STEADY_BURST: u64 = 100_000;
 
+/// How much faster than steadily what is late may leave.
+const CATCH_UP: f64 = 2.0;
+
 /// How bursts leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bursts {
@@ -71,6 +74,8 @@ pub(crate) struct Udp {
     began: Option<u64>,
     scheduled: u64,
     next: usize,
+    /// No burst before that: a generator that was kept waiting catches up at CATCH_UP times the rate, not at once.
+    not_before: u64,
 }
 
 impl Udp {
@@ -106,6 +111,7 @@ impl Udp {
             began: None,
             scheduled: 0,
             next: 0,
+            not_before: 0,
         })
     }
 
@@ -131,11 +137,13 @@ impl Udp {
         let burst = ((STEADY_BURST as f64 / interval) as u64).clamp(1, BATCH as u64);
         let from = self.scheduled;
         let to = due.min(from + burst);
-        if from == to {
+        if from == to || now < self.not_before {
             return Ok(());
         }
         self.scheduled = to;
+        self.not_before = now + ((to - from) as f64 * interval / CATCH_UP) as u64;
         let times = (from..to).map(|nth| began + (nth as f64 * interval) as u64);
+        times.clone().for_each(|at| tally.late.record(now.saturating_sub(at)));
         let at = self.next;
         self.next = (at + 1) % self.sockets.len();
         self.sockets[at].send(&mut self.script, &mut self.buffers.burst, times, self.bursts, tally)
