@@ -1,5 +1,6 @@
 """Measurements of all servers side by side."""
 
+import collections
 import json
 import re
 import subprocess
@@ -19,13 +20,16 @@ STARTS = 5
 SLACK = 60
 
 APEX = f"{ZONE}:{A}:{NOERROR}:{len(NODES)}"
-MIX = [APEX, f"{RACK}:{A}:{NOERROR}:{len(NODES)}", f"{ZONE}:{AAAA}:{NOERROR}:0", f"no-such-name.{ZONE}:{A}:{NXDOMAIN}:0"]
+MIX = [
+    APEX, f"{RACK}:{A}:{NOERROR}:{len(NODES)}", f"{ZONE}:{AAAA}:{NOERROR}:0", f"no-such-name.{ZONE}:{A}:{NXDOMAIN}:0",
+]
 FLOODS = {
     "udp": ("UDP", ["flood"], [APEX]),
     "edns": ("UDP with EDNS", ["flood", "--edns"], [APEX]),
     "mix": ("UDP, mix: two names, NODATA, NXDOMAIN, a quarter each", ["flood"], MIX),
     "tcp": ("TCP, 100 connections × 1 outstanding", ["tcp", "--connections", "100", "--outstanding", "1"], [APEX]),
-    "pipelined": ("TCP, 20 connections × 16 outstanding", ["tcp", "--connections", "20", "--outstanding", "16"], [APEX]),
+    "pipelined": ("TCP, 20 connections × 16 outstanding", ["tcp", "--connections", "20", "--outstanding", "16"],
+                  [APEX]),
 }
 LATENCY_RATE = 20_000
 
@@ -137,7 +141,8 @@ def ratios(ours, theirs, key):
 def marks(entries, busy=True):
     """Reasons that hold in at least half of the rounds."""
     reasons = [faults(entry, busy) for entry in entries]
-    often = {reason for some in reasons for reason in some if sum(reason in other for other in reasons) * 2 >= len(entries)}
+    counts = collections.Counter(reason for some in reasons for reason in some)
+    often = [reason for reason, count in counts.items() if count * 2 >= len(entries)]
     return "does not count: " + ", ".join(sorted(often)) if often else ""
 
 
@@ -246,7 +251,8 @@ def witness(report, servers, count, seconds):
             row += [spread(column(entries, "per_second", 1e-3), 0), spread(column(entries, "cpu_us")),
                     spread(column(entries, "utilisation"))]
         rows.append(row)
-    header = ["server"] + [f"{kind} {what}" for kind in kinds for what in ("k answers/s", "CPU µs/query", "utilisation")]
+    header = ["server"] + [f"{kind} {what}" for kind in kinds
+                           for what in ("k answers/s", "CPU µs/query", "utilisation")]
     report.section("dnsperf as witness", header, rows,
                    "Its one thread is slower than the faster servers: where utilisation is below 0.95 the first "
                    "figure is dnsperf's own limit.")

@@ -87,7 +87,8 @@ def phase(server, cluster, flapping, seconds):
         return ["failed"]
     wrong = f"{found['wrong']}" + (f" ({found['first_wrong']})" if found["wrong"] else "")
     return [
-        changes, swapped, found["answers"], found["lost"], server.dropped() - dropped, wrong, f"{found['p50_us']:.0f}", f"{found['p99_us']:.0f}",
+        changes, swapped, found["answers"], found["lost"], server.dropped() - dropped, wrong,
+        f"{found['p50_us']:.0f}", f"{found['p99_us']:.0f}",
         f"{found['p999_us']:.0f}", f"{found['max_us']:.0f}",
         f"{found['late_p99_us']:.0f}", f"{idle:.2f}", f"{found['utilisation']:.2f}",
         f"{rss:.1f}", f"{server.rss():.1f}",
@@ -115,6 +116,7 @@ def run(report, work, seconds, previous=None):
             print(f"  {' '.join(map(str, rows[-1]))}", flush=True)
         server.stop()
     header = ["server", "cluster", "changes", "swaps", "right answers", "lost", "dropped", "wrong", "p50 µs", "p99 µs",
-              "p99.9 µs", "max µs", "sent late, p99 µs", "utilisation without load", "with it", "MiB before", "MiB after"]
+              "p99.9 µs", "max µs", "sent late, p99 µs", "utilisation without load",
+              "with it", "MiB before", "MiB after"]
     report.section("Quiet and flapping", header, rows)
     cluster.stop()

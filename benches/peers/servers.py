@@ -270,7 +270,8 @@ def described(server):
         start = 12 + len(ZONE) + 2 + 4
         record = (len(reply) - start) // len(NODES)
         first.add(reply[start + record - 4:start + record])
-    for name, qtype, code, answers in ((RACK, A, NOERROR, len(NODES)), (ZONE, AAAA, NOERROR, 0), (f"no.{ZONE}", A, NXDOMAIN, 0)):
+    others = ((RACK, A, NOERROR, len(NODES)), (ZONE, AAAA, NOERROR, 0), (f"no.{ZONE}", A, NXDOMAIN, 0))
+    for name, qtype, code, answers in others:
         reply = ask(server.port, name, qtype)
         found = (reply[3] & 15, struct.unpack("!H", reply[6:8])[0])
         if found != (code, answers):

@@ -21,7 +21,8 @@ const READ: usize = 64 * 1024;
 /// How long a connection may take to open: two repetitions of a handshake's first packet that was lost.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Pause after opening one. Some servers let ten wait to be accepted; for more, the handshake is repeated a second later.
+/// Pause after opening one. Some servers let ten wait to be accepted; for more, the handshake is repeated a second
+/// later.
 const BETWEEN: Duration = Duration::from_millis(1);
 
 /// How long a connection that could not be opened is left alone, in nanoseconds.
