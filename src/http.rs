@@ -51,7 +51,7 @@ const LONGEST_TEXT: usize = 200;
 impl NodeClient {
     /// A client for the cluster's scheme and port. Fails only where TLS cannot be set up.
     pub fn new(cluster: &ClusterConfig, limits: Limits) -> Result<Self, SetupError> {
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .http1_only()
@@ -59,9 +59,12 @@ impl NodeClient {
             .timeout(limits.total)
             .pool_max_idle_per_host(usize::from(limits.keep_alive))
             .pool_idle_timeout(IDLE_CONNECTION)
-            .user_agent(concat!("alternator-dns/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(NodeClient { client, scheme: cluster.scheme, port: cluster.port })
+            .user_agent(concat!("alternator-dns/", env!("CARGO_PKG_VERSION")));
+        if cluster.scheme == Scheme::Http {
+            // The system's certificates take longer to read than everything else at the start.
+            client = client.tls_certs_only([]);
+        }
+        Ok(NodeClient { client: client.build()?, scheme: cluster.scheme, port: cluster.port })
     }
 
     /// `GET` to a node. `path_and_query` starts with `/` and is already percent-encoded. The body is read to its end,
