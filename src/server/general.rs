@@ -77,7 +77,7 @@ impl General {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let mut packet = Vec::with_capacity(12 + query.question.len() + 11);
-        packet.extend_from_slice(&query.head);
+        packet.extend_from_slice(&query.head.to_be_bytes());
         packet.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(query.edns.is_some())]);
         packet.extend_from_slice(query.question);
         if let Some(edns) = &query.edns {

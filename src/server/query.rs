@@ -1,6 +1,6 @@
 //! Reading a query: only what an answer depends on, in place, with every bound checked.
 
-use super::edns::Edns;
+use super::edns::{Edns, OPT_LEN};
 
 /// Octets of a DNS header.
 pub(super) const HEADER_LEN: usize = 12;
@@ -24,8 +24,8 @@ pub enum Parsed<'p> {
 /// A well-formed query with one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<'p> {
-    /// The header's first four octets: id and flags.
-    pub head: [u8; 4],
+    /// The header's first four octets: id and flags, in network byte order.
+    pub head: u32,
     /// The question as sent, to be echoed byte for byte.
     pub question: &'p [u8],
     /// The question's name in lower-case wire format, the root's zero octet included.
@@ -41,8 +41,8 @@ pub struct Query<'p> {
 /// A packet that is no query we can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bad<'p> {
-    /// The header's first four octets: id and flags.
-    pub head: [u8; 4],
+    /// The header's first four octets: id and flags, in network byte order.
+    pub head: u32,
     /// The question where there is exactly one that could be read, else empty.
     pub question: &'p [u8],
     /// The OPT record, if one was read: its reply needs one too (RFC 6891 section 7).
@@ -107,46 +107,63 @@ fn lower_eight(octets: [u8; 8]) -> [u8; 8] {
     (octets | (is_upper >> 2)).to_ne_bytes()
 }
 
+/// QR, and the opcode, in [`Query::head`] (RFC 1035 section 4.1.1).
+const RESPONSE: u32 = 0x8000;
+const OPCODE: u32 = 0x7800;
+
+/// Counts of a header in network byte order: one question and nothing else, or one additional record with it.
+const ONE_QUESTION: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
+const AND_ADDITIONAL: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 1];
+
 /// Reads a packet. `names` is where a query's name goes; what it holds before does not matter.
-#[inline]
+#[inline(always)]
 pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
-    let Some(header) = packet.first_chunk::<HEADER_LEN>() else { return Parsed::Drop };
-    if header[2] & 0x80 != 0 {
+    let Some((head, rest)) = packet.split_first_chunk::<4>() else { return Parsed::Drop };
+    let Some(counts) = rest.first_chunk::<8>() else { return Parsed::Drop };
+    let head = u32::from_be_bytes(*head);
+    if head & RESPONSE != 0 {
         return Parsed::Drop;
     }
-    let head = [header[0], header[1], header[2], header[3]];
-    let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let mut reader = Reader { packet, at: HEADER_LEN };
+    // What nearly everybody sends is read without counting.
+    let usual = match *counts {
+        ONE_QUESTION if head & OPCODE == 0 => reader.question().map(|question| (question, None)),
+        AND_ADDITIONAL if head & OPCODE == 0 => reader.question().zip(reader.plain_opt().map(Some)),
+        _ => None,
+    };
+    let (question, edns) = match usual {
+        Some(read) => read,
+        None => match parse_counted(packet, head, *counts) {
+            Ok(read) => read,
+            Err(bad) => return Parsed::Bad(bad),
+        },
+    };
+    let Question { bytes, name_len, qtype, qclass } = question;
+    Parsed::Query(Query { head, question: bytes, name: names.lower(&bytes[..name_len]), qtype, qclass, edns })
+}
 
-    let questions = count(4);
+/// Reads what may be anything: as many questions and records as the header says.
+fn parse_counted(packet: &[u8], head: u32, counts: [u8; 8]) -> Result<(Question<'_>, Option<Edns>), Bad<'_>> {
+    let mut reader = Reader { packet, at: HEADER_LEN };
+    let count = |at: usize| u16::from_be_bytes([counts[at], counts[at + 1]]);
+    // An unknown opcode explains whatever else looks wrong: its message may have another shape.
+    let why = if head & OPCODE != 0 { Why::Opcode } else { Why::Malformed };
+    let questions = count(0);
     let mut first = None;
     for number in 0..questions {
         let Some(question) = reader.question() else {
-            return Parsed::Bad(Bad { head, question: &[], edns: None, why: why(head) });
+            return Err(Bad { head, question: &[], edns: None, why });
         };
         if number == 0 {
             first = Some(question);
         }
     }
-    let records = match header[6..] {
-        [0, 0, 0, 0, 0, 0] => Records { edns: None, well_formed: true },
-        _ => reader.records(count(6), count(8), count(10)),
-    };
-    let edns = records.edns;
-    let (Some(question), 1) = (first, questions) else {
-        return Parsed::Bad(Bad { head, question: &[], edns, why: why(head) });
-    };
-    if !records.well_formed || why(head) == Why::Opcode {
-        return Parsed::Bad(Bad { head, question: question.bytes, edns, why: why(head) });
+    let Records { edns, well_formed } = reader.records(count(2), count(4), count(6));
+    match first {
+        Some(question) if questions == 1 && well_formed && why != Why::Opcode => Ok((question, edns)),
+        Some(question) if questions == 1 => Err(Bad { head, question: question.bytes, edns, why }),
+        _ => Err(Bad { head, question: &[], edns, why }),
     }
-    let Question { bytes, name_len, qtype, qclass } = question;
-    let name = names.lower(&bytes[..name_len]);
-    Parsed::Query(Query { head, question: bytes, name, qtype, qclass, edns })
-}
-
-/// An unknown opcode explains whatever else looks wrong: its message may have another shape.
-fn why(head: [u8; 4]) -> Why {
-    if head[2] & 0x78 != 0 { Why::Opcode } else { Why::Malformed }
 }
 
 struct Question<'p> {
@@ -175,6 +192,7 @@ impl<'p> Reader<'p> {
     }
 
     /// A question. Its name may not be compressed: there is nothing before it that a pointer could sensibly mean.
+    #[inline(always)]
     fn question(&mut self) -> Option<Question<'p>> {
         let start = self.at;
         loop {
@@ -190,6 +208,15 @@ impl<'p> Reader<'p> {
         let name_len = self.at - start;
         let (qtype, qclass) = (self.u16()?, self.u16()?);
         Some(Question { bytes: &self.packet[start..self.at], name_len, qtype, qclass })
+    }
+
+    /// An OPT record without options (RFC 6891 section 6.1.2), if that is what comes next.
+    #[inline(always)]
+    fn plain_opt(&self) -> Option<Edns> {
+        let record: &[u8; OPT_LEN] = self.packet.get(self.at..)?.first_chunk()?;
+        let [0, 0, 41, size_high, size_low, _, version, flags, _, 0, 0] = *record else { return None };
+        let udp_size = u16::from_be_bytes([size_high, size_low]);
+        Some(Edns { udp_size, version, dnssec_ok: flags & 0x80 != 0 })
     }
 
     /// The records behind the question. Answers and authorities in a query mean nothing, but must be well-formed;

@@ -16,10 +16,14 @@ use crate::table::{Answer, Body, Dealer, Found, Table, ZoneInTable};
 /// QCLASS IN, the only one served.
 const CLASS_IN: u16 = 1;
 
-/// Header flags of a reply (RFC 1035 section 4.1.1), in the third octet.
-const RESPONSE: u8 = 0x80;
-const AUTHORITATIVE: u8 = 0x04;
-const TRUNCATED: u8 = 0x02;
+/// Header flags (RFC 1035 section 4.1.1), below the id in the first four octets.
+const RESPONSE: u32 = 0x8000;
+const AUTHORITATIVE: u32 = 0x0400;
+const TRUNCATED: u32 = 0x0200;
+
+/// What a reply has from its query: the id, the opcode, RD (RFC 1035 section 4.1.1), and CD, which is the asker's own
+/// mark and handed back by the common servers.
+const COPIED: u32 = 0xFFFF_7910;
 
 /// How a packet came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,36 +155,26 @@ fn refuse_bad(bad: &Bad<'_>, out: &mut Vec<u8>) -> Outcome {
 /// What every reply begins and ends with.
 struct Head<'q> {
     /// The query's id and flags.
-    asked: [u8; 4],
+    asked: u32,
     question: &'q [u8],
     edns: Option<Edns>,
     rcode: ResponseCode,
     /// [`AUTHORITATIVE`], [`TRUNCATED`].
-    flags: u8,
+    flags: u32,
 }
 
 impl Head<'_> {
-    /// Header and question. RD is copied (RFC 1035 section 4.1.1), and so is CD: it is the asker's own mark, and the
-    /// common servers hand it back.
+    /// Header and question.
     #[inline(always)]
-    fn write(&self, [answers, authorities, additionals]: [u16; 3], out: &mut Vec<u8>) {
-        let asked = self.asked;
-        let [answers, authorities] = [answers, authorities].map(u16::to_be_bytes);
-        let additionals = (additionals + u16::from(self.edns.is_some())).to_be_bytes();
-        let header: [u8; HEADER_LEN] = [
-            asked[0],
-            asked[1],
-            RESPONSE | (asked[2] & 0x79) | self.flags,
-            (asked[3] & 0x10) | self.rcode.low(),
-            0,
-            u8::from(!self.question.is_empty()),
-            answers[0],
-            answers[1],
-            authorities[0],
-            authorities[1],
-            additionals[0],
-            additionals[1],
-        ];
+    fn write(&self, counts: [u16; 3], out: &mut Vec<u8>) {
+        let [answers, authorities, additionals] = counts.map(u64::from);
+        let head = (self.asked & COPIED) | RESPONSE | self.flags | u32::from(self.rcode.low());
+        let questions = u64::from(!self.question.is_empty());
+        let additionals = additionals + u64::from(self.edns.is_some());
+        let counts = questions << 48 | answers << 32 | authorities << 16 | additionals;
+        let mut header = [0; HEADER_LEN];
+        header[..4].copy_from_slice(&head.to_be_bytes());
+        header[4..].copy_from_slice(&counts.to_be_bytes());
         out.extend_from_slice(&header);
         out.extend_from_slice(self.question);
     }
@@ -214,7 +208,7 @@ impl<'q, 'o> Reply<'q, 'o> {
     }
 
     #[inline]
-    fn head(&self, rcode: ResponseCode, flags: u8) -> Head<'q> {
+    fn head(&self, rcode: ResponseCode, flags: u32) -> Head<'q> {
         Head { asked: self.query.head, question: self.query.question, edns: self.query.edns, rcode, flags }
     }
 

@@ -18,7 +18,7 @@ impl Dealer {
     }
 
     /// The row to deal next from a deck of `rows` rows (at least one), and moves on.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self, slot: usize, rows: usize) -> usize {
         if self.cursors.len() <= slot {
             self.grow(slot);

@@ -94,14 +94,14 @@ impl Deck {
     }
 
     /// Rows in the deck.
-    #[inline]
+    #[inline(always)]
     pub fn rows(&self) -> usize {
         self.starts.len()
     }
 
     /// One row in the given shape: octets of the answer section, and how many records they are. An index beyond the
     /// deck stands for the first row.
-    #[inline]
+    #[inline(always)]
     pub fn row(&self, index: usize, shape: Shape) -> (&[u8], u16) {
         let start = self.starts.get(index).map_or(0, |start| *start as usize);
         let (len, count) = self.shapes[shape as usize];
@@ -111,7 +111,7 @@ impl Deck {
     /// Which shape an asker gets. With `auto`: one address for AAAA and for askers in a node's own network, because
     /// their getaddrinfo would re-sort a list the same way every time (RFC 6724 section 5, rule 9) and send every
     /// client to one node; several for everybody else.
-    #[inline]
+    #[inline(always)]
     pub fn shape_for(&self, source: IpAddr) -> Shape {
         match (self.answers, self.family, source.to_canonical()) {
             (Answers::Count(_) | Answers::All, ..) => Shape::Several,
