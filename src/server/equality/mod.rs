@@ -1,21 +1,29 @@
-//! Properties of answering as a whole: the compiled and the general path agree, and names are where a naive reading of
-//! the rules puts them.
+//! Properties of answering as a whole: the compiled and the general path agree, whatever is asked; every reply is what
+//! two libraries read without a complaint; and names are where a naive reading of the rules puts them.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+mod naive;
+mod queries;
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, LazyLock},
+};
 
 use arc_swap::ArcSwap;
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    op::{Edns, Message, MessageType, OpCode, Query},
     rr::{DNSClass, Name, RData, RecordType, rdata::TXT},
+    serialize::binary::{BinDecodable, BinDecoder},
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::{Counters, General, Outcome, Responder, Transport, query};
 use crate::{
     config::{Answers, Seed, ZoneConfig},
-    model::{ClusterView, Health, Listing, Member, Node, NodeHealth, NodeState, Scope, Source, Topology},
+    model::{ClusterView, Health, Listing, Member, Node, NodeHealth, NodeState, Source, Topology},
     table::{Table, ZonePlan, ZoneSource, compile_zone},
-    zone::file::{RrSet, StaticZone},
+    zone::file::{self, RrSet, StaticZone},
 };
 
 const APEX: &str = "alternator.local.";
@@ -24,6 +32,16 @@ const APEX: &str = "alternator.local.";
 type Places = Vec<(String, Vec<(String, Vec<std::net::IpAddr>)>)>;
 
 fn table(places: &Places, statics: &[&str], answers: Answers) -> Table {
+    let mut zone = StaticZone::default();
+    for name in statics {
+        let data = vec![RData::TXT(TXT::new(vec!["static".to_owned()]))];
+        let records = zone.records.entry(Name::from_ascii(format!("{name}.{APEX}")).unwrap()).or_default();
+        records.insert(RecordType::TXT, RrSet { ttl: 60, data, line: 1 });
+    }
+    table_of(places, zone, answers)
+}
+
+fn table_of(places: &Places, statics: StaticZone, answers: Answers) -> Table {
     let mut config = ZoneConfig::new(Name::from_ascii(APEX).unwrap());
     config.cluster.seeds = vec![Seed::Address([10, 0, 0, 1].into())];
     config.answers = answers;
@@ -40,18 +58,8 @@ fn table(places: &Places, statics: &[&str], answers: Answers) -> Table {
             }
         }
     }
-    let mut zone = StaticZone::default();
-    for name in statics {
-        let data = vec![RData::TXT(TXT::new(vec!["static".to_owned()]))];
-        let records = zone.records.entry(Name::from_ascii(format!("{name}.{APEX}")).unwrap()).or_default();
-        records.insert(RecordType::TXT, RrSet { ttl: 60, data, line: 1 });
-    }
-    let source = Arc::new(ZoneSource {
-        config,
-        statics: zone,
-        listen: vec!["127.0.0.1:53".parse().unwrap()],
-        demand: Arc::default(),
-    });
+    let source =
+        Arc::new(ZoneSource { config, statics, listen: vec!["127.0.0.1:53".parse().unwrap()], demand: Arc::default() });
     let view = ClusterView { topology: Arc::new(topology), health: Arc::new(health) };
     let plan = ZonePlan::new(&source, &view);
     Table::new([Arc::new(compile_zone(source, plan, 7, None, 1))])
@@ -86,6 +94,99 @@ fn packet(name: &str, qtype: RecordType, class: DNSClass, edns: Option<(u16, boo
 
 fn source() -> SocketAddr {
     "192.0.2.9:4000".parse().unwrap()
+}
+
+/// A Table with records of every sort; the size of its answers as told.
+fn rich(answers: Answers) -> Arc<ArcSwap<Table>> {
+    let text = format!(
+        "static 60 IN TXT hello\n*.wild 60 IN TXT wild\nalias 60 IN CNAME static\nlarge 60 IN TXT {0}\nmany.wild 60 IN TXT {0}\n",
+        format!("{} ", "x".repeat(250)).repeat(6)
+    );
+    let mut places = two_racks();
+    places.push(("dc9".to_owned(), Vec::new()));
+    Arc::new(ArcSwap::from_pointee(table_of(&places, file::parse(&text, "f".as_ref(), &apex()).unwrap(), answers)))
+}
+
+fn apex() -> Name {
+    Name::from_ascii(APEX).unwrap()
+}
+
+static RICH: LazyLock<[Arc<ArcSwap<Table>>; 2]> = LazyLock::new(|| [rich(Answers::Auto), rich(Answers::All)]);
+
+/// What the server's two paths say to one query, as bytes, both with fresh cursors; the second where it is a query.
+fn replies(table: &Arc<ArcSwap<Table>>, packet: &[u8], transport: Transport) -> [Option<(Outcome, Vec<u8>)>; 2] {
+    let mut compiled = Vec::new();
+    let mut responder = Responder::new(table.clone(), &Counters::default(), 5);
+    let outcome = responder.respond(&table.load(), packet, source(), transport, &mut compiled);
+    let mut names = query::NameBuffer::default();
+    let general = match query::parse(packet, &mut names) {
+        query::Parsed::Query(query) => {
+            let mut bytes = Vec::new();
+            let general = General::new(table.clone(), 5);
+            let outcome = general.answer(&table.load(), &query, source(), transport, &mut bytes);
+            Some((outcome, bytes))
+        }
+        _ => None,
+    };
+    [Some((outcome, compiled)), general]
+}
+
+/// A message as hickory reads it, if it does so to the last octet.
+fn hickory(bytes: &[u8]) -> Option<Message> {
+    let mut decoder = BinDecoder::new(bytes);
+    let message = Message::read(&mut decoder).ok()?;
+    decoder.is_empty().then_some(message)
+}
+
+/// A message as `domain` reads it, in dig's style, and where it ends.
+fn domain(bytes: &[u8]) -> Option<(String, usize)> {
+    let message = domain::base::Message::from_octets(bytes).ok()?;
+    let mut questions = message.question();
+    questions.by_ref().collect::<Result<Vec<_>, _>>().ok()?;
+    let mut section = questions.answer().ok()?;
+    loop {
+        for record in section.by_ref() {
+            record.ok()?.to_any_record::<domain::rdata::AllRecordData<_, _>>().ok()?;
+        }
+        let end = section.pos();
+        match section.next_section().ok()? {
+            Some(next) => section = next,
+            None => return Some((message.display_dig_style().to_string(), end)),
+        }
+    }
+}
+
+/// What every reply must hold, whatever it says.
+fn check_reply(packet: &[u8], read: &naive::Read, reply: &[u8], transport: Transport) -> Result<(), TestCaseError> {
+    let Some(message) = hickory(reply) else { return Err(TestCaseError::fail("hickory cannot read the reply")) };
+    let end = domain(reply).map(|(_, end)| end);
+    prop_assert_eq!(end, Some(reply.len()), "domain cannot read the reply");
+    prop_assert_eq!(&reply[..2], &packet[..2], "id");
+    // QR; opcode and RD as asked, and CD; never RA, Z or AD.
+    prop_assert_eq!(reply[2] & 0xF9, 0x80 | packet[2] & 0x79, "flags");
+    prop_assert_eq!(reply[3] & 0xF0, packet[3] & 0x10, "flags");
+    let question = read.question.clone().map_or(&[][..], |at| &packet[at]);
+    prop_assert_eq!(usize::from(reply[5]), usize::from(!question.is_empty()));
+    prop_assert!(reply[12..].starts_with(question), "the question, octet for octet");
+    prop_assert_eq!(message.edns.is_some(), read.opt.is_some(), "an OPT if and only if one was read");
+    let limit = match (transport, read.opt) {
+        (Transport::Tcp, _) => 65_535,
+        (Transport::Udp, None) => 512,
+        (Transport::Udp, Some(size)) => usize::from(size.clamp(512, 1232)),
+    };
+    prop_assert!(reply.len() <= limit, "{} octets, limit {}", reply.len(), limit);
+    Ok(())
+}
+
+/// Whether both libraries take a packet for a query with one question.
+fn both_accept(packet: &[u8]) -> bool {
+    let one = |message: Message| {
+        message.queries.len() == 1
+            && message.metadata.message_type == MessageType::Query
+            && message.metadata.op_code == OpCode::Query
+    };
+    let sole = domain::base::Message::from_octets(packet).is_ok_and(|message| message.sole_question().is_ok());
+    Message::from_vec(packet).is_ok_and(one) && sole && domain(packet).is_some()
 }
 
 /// What both paths say to one packet, decoded; both with fresh cursors of the same seed.
@@ -195,73 +296,69 @@ proptest! {
         responder.respond(&table.load(), &packet, source(), Transport::Tcp, &mut reply);
         let reply = Message::from_vec(&reply).unwrap();
         let addresses: BTreeSet<String> = reply.answers.iter().map(|record| record.data.to_string()).collect();
-        prop_assert_eq!((reply.metadata.response_code, addresses), naive(&places, &statics, &labels), "{}", name);
+        prop_assert_eq!((reply.metadata.response_code, addresses), naive::addresses(&places, &statics, &labels), "{}", name);
     }
 }
 
-/// The rules of names, read one after another without any index.
-fn naive(places: &Places, statics: &[&str], labels: &[String]) -> (ResponseCode, BTreeSet<String>) {
-    let scope = |labels: &[String]| -> Option<Scope> {
-        let text = labels.join(".");
-        if statics.contains(&text.as_str()) {
-            return None;
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    #[test]
+    fn whatever_is_sent_both_paths_and_both_libraries_agree(packet in queries::packets(), tcp: bool, all: bool) {
+        let (packet, table) = (packet.bytes(), &RICH[usize::from(all)]);
+        let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+        let [compiled, general] = replies(table, &packet, transport);
+        let (outcome, reply) = compiled.unwrap();
+        let read = naive::read(&packet);
+        let expected = match read.verdict {
+            naive::Verdict::Drop => Some(Outcome::Dropped),
+            naive::Verdict::Opcode => Some(Outcome::NotImp),
+            naive::Verdict::Malformed(_) => Some(Outcome::FormErr),
+            naive::Verdict::Query => None,
+        };
+        prop_assert_eq!(expected.is_some(), general.is_none(), "{:?}", read.verdict);
+        if let Some(expected) = expected {
+            prop_assert_eq!(outcome, expected, "{:?}", read.verdict);
         }
-        if labels.is_empty() {
-            return Some(Scope::Cluster);
+        if outcome == Outcome::Dropped {
+            prop_assert!(reply.is_empty());
+            prop_assert_eq!(expected, Some(Outcome::Dropped), "every query has a reply");
+            return Ok(());
         }
-        let mut found = None;
-        for (dc, racks) in places {
-            if text == *dc {
-                return Some(Scope::Datacenter(dc.as_str().into()));
-            }
-            for (rack, _) in racks {
-                let scope = Scope::Rack(dc.as_str().into(), rack.as_str().into());
-                if text == format!("{dc}.{rack}") {
-                    return Some(scope);
-                }
-                if text == format!("{rack}.{dc}") || text == format!("{dc}--{rack}") {
-                    found = Some(scope);
-                }
-            }
+        check_reply(&packet, &read, &reply, transport)?;
+        prop_assert_eq!(reply[2] & 0x02 != 0, outcome == Outcome::Truncated, "TC");
+        if outcome == Outcome::FormErr && both_accept(&packet) {
+            prop_assert!(read.is_refused_on_purpose(&packet), "{:?}", read.verdict);
         }
-        found
-    };
-    let nodes = |scope: &Scope| -> BTreeSet<String> {
-        let mut all = BTreeSet::new();
-        for (dc, racks) in places {
-            for (rack, addresses) in racks {
-                let place = Node {
-                    address: addresses[0],
-                    datacenter: Some(dc.as_str().into()),
-                    rack: Some(rack.as_str().into()),
-                };
-                if scope.contains(&place) {
-                    all.extend(addresses.iter().map(ToString::to_string));
-                }
-            }
-        }
-        all
-    };
-    if let Some(scope) = scope(labels) {
-        let found = nodes(&scope);
-        // A configured datacenter without racks has no nodes here: nothing was ever known of it.
-        let code = if found.is_empty() { ResponseCode::ServFail } else { ResponseCode::NoError };
-        return (code, found);
-    }
-    // Everything that exists, to see whether the name or something below it does.
-    let mut existing: Vec<String> = statics.iter().map(|name| (*name).to_owned()).collect();
-    let mut scopes = vec![String::new()];
-    for (dc, racks) in places {
-        scopes.push(dc.clone());
-        for (rack, _) in racks {
-            scopes.extend([format!("{dc}.{rack}"), format!("{rack}.{dc}"), format!("{dc}--{rack}")]);
+        if let Some((general_outcome, general)) = general {
+            check_reply(&packet, &read, &general, transport)?;
+            prop_assert_eq!(outcome, general_outcome);
+            prop_assert_eq!(hickory(&reply), hickory(&general));
+            prop_assert_eq!(domain(&reply).map(|(text, _)| text), domain(&general).map(|(text, _)| text));
         }
     }
-    for name in scopes.iter().filter(|name| !statics.contains(&name.as_str())) {
-        let dot = if name.is_empty() { "" } else { "." };
-        existing.extend([format!("_explain{dot}{name}"), format!("_alternator._tcp{dot}{name}"), name.clone()]);
+}
+
+/// Whether the random packets reach everything the property is about.
+#[test]
+fn what_is_sent_has_every_outcome_and_every_fault() {
+    let mut runner = TestRunner::deterministic();
+    let (mut outcomes, mut faults) = (BTreeSet::new(), BTreeSet::new());
+    let (mut generally, mut spared) = (0, 0);
+    for number in 0..4000 {
+        let packet = queries::packets().new_tree(&mut runner).unwrap().current().bytes();
+        let mut reply = Vec::new();
+        let table = &RICH[number % 2];
+        let mut responder = Responder::new(table.clone(), &Counters::default(), 5);
+        outcomes.insert(responder.respond(&table.load(), &packet, source(), Transport::Udp, &mut reply));
+        let read = naive::read(&packet);
+        if let naive::Verdict::Malformed(fault) = read.verdict {
+            faults.insert(fault);
+        }
+        generally += usize::from(read.verdict == naive::Verdict::Query);
+        spared += usize::from(both_accept(&packet) && read.is_refused_on_purpose(&packet));
     }
-    let text = labels.join(".");
-    let exists = existing.iter().any(|name| *name == text || name.ends_with(&format!(".{text}")));
-    (if exists { ResponseCode::NoError } else { ResponseCode::NXDomain }, BTreeSet::new())
+    assert_eq!(outcomes, Outcome::ALL.into());
+    assert_eq!(faults, naive::Fault::ALL.into());
+    assert!(generally > 1500 && spared > 50, "{generally} queries, {spared} refused on purpose");
 }

@@ -1,0 +1,198 @@
+//! The rules, read one after another without any index or shortcut: what a packet is, and where names are.
+
+use std::{collections::BTreeSet, ops::Range};
+
+use hickory_proto::op::ResponseCode;
+
+use super::Places;
+use crate::model::{Node, Scope};
+
+/// What a packet is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Drop,
+    Opcode,
+    Malformed(Fault),
+    Query,
+}
+
+/// Why a packet is malformed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fault {
+    /// It ends too early, has a label of no known kind or a name too long.
+    Unreadable,
+    Questions,
+    Compressed,
+    OptMisplaced,
+    OptTwice,
+    Options,
+}
+
+impl Fault {
+    pub(super) const ALL: [Fault; 6] =
+        [Fault::Unreadable, Fault::Questions, Fault::Compressed, Fault::OptMisplaced, Fault::OptTwice, Fault::Options];
+}
+
+/// A packet, read.
+#[derive(Clone, Debug)]
+pub(super) struct Read {
+    pub(super) verdict: Verdict,
+    /// Where the question is, if there is exactly one that can be read.
+    pub(super) question: Option<Range<usize>>,
+    /// The size in the first OPT that stands where one may.
+    pub(super) opt: Option<u16>,
+}
+
+impl Read {
+    /// Packets that libraries take and we do not.
+    pub(super) fn is_refused_on_purpose(&self, packet: &[u8]) -> bool {
+        match self.verdict {
+            // Nothing stands before a question that a pointer could sensibly mean.
+            Verdict::Malformed(Fault::Compressed) => true,
+            // RFC 6891 section 6.1.1: more than one OPT "MUST" be FORMERR; ours is as strict about where it stands, and
+            // about options (section 7).
+            Verdict::Malformed(Fault::OptMisplaced | Fault::OptTwice | Fault::Options) => true,
+            // OPT is no type that anybody could ask for.
+            Verdict::Query => self.question.clone().is_some_and(|at| packet[at.end - 4..at.end - 2] == [0, 41]),
+            _ => false,
+        }
+    }
+}
+
+pub(super) fn read(packet: &[u8]) -> Read {
+    let mut read = Read { verdict: Verdict::Drop, question: None, opt: None };
+    if packet.len() < 12 || packet[2] >= 0x80 {
+        return read;
+    }
+    let body = body(packet, &mut read);
+    read.verdict = match body {
+        _ if packet[2] & 0x78 != 0 => Verdict::Opcode,
+        Ok(()) => Verdict::Query,
+        Err(fault) => Verdict::Malformed(fault),
+    };
+    read
+}
+
+/// The sections, as far as they can be read.
+fn body(packet: &[u8], read: &mut Read) -> Result<(), Fault> {
+    let counts: Vec<u16> = packet[4..12].chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+    let mut at = 12;
+    for _ in 0..counts[0] {
+        let (end, compressed) = name(packet, at).ok_or(Fault::Unreadable)?;
+        if compressed {
+            return Err(Fault::Compressed);
+        }
+        packet.get(end..end + 4).ok_or(Fault::Unreadable)?;
+        read.question = (counts[0] == 1).then_some(at..end + 4);
+        at = end + 4;
+    }
+    for (section, count) in counts.iter().enumerate().skip(1) {
+        for _ in 0..*count {
+            let (end, _) = name(packet, at).ok_or(Fault::Unreadable)?;
+            let head = packet.get(end..end + 10).ok_or(Fault::Unreadable)?;
+            let len = usize::from(u16::from_be_bytes([head[8], head[9]]));
+            let data = packet.get(end + 10..end + 10 + len).ok_or(Fault::Unreadable)?;
+            if head[..2] == [0, 41] {
+                match read.opt {
+                    Some(_) => return Err(Fault::OptTwice),
+                    None if section != 3 || packet[at] != 0 => return Err(Fault::OptMisplaced),
+                    None => read.opt = Some(u16::from_be_bytes([head[2], head[3]])),
+                }
+                // Another version's options may look like anything; it gets BADVERS.
+                if head[5] == 0 && !options(data) {
+                    return Err(Fault::Options);
+                }
+            }
+            at = end + 10 + len;
+        }
+    }
+    if counts[0] == 1 { Ok(()) } else { Err(Fault::Questions) }
+}
+
+/// Where the name at this place ends, and whether in a pointer.
+fn name(packet: &[u8], start: usize) -> Option<(usize, bool)> {
+    let mut at = start;
+    loop {
+        match usize::from(*packet.get(at)?) {
+            0 => return (at + 1 - start <= 255).then_some((at + 1, false)),
+            len @ 1..=63 => at += 1 + len,
+            0xC0.. => return (at - start <= 255 && at + 2 <= packet.len()).then_some((at + 2, true)),
+            _ => return None,
+        }
+    }
+}
+
+fn options(data: &[u8]) -> bool {
+    match data {
+        [] => true,
+        [_, _, high, low, rest @ ..] => rest.get(usize::from(u16::from_be_bytes([*high, *low]))..).is_some_and(options),
+        _ => false,
+    }
+}
+
+/// The rcode and the addresses of a name.
+pub(super) fn addresses(places: &Places, statics: &[&str], labels: &[String]) -> (ResponseCode, BTreeSet<String>) {
+    let scope = |labels: &[String]| -> Option<Scope> {
+        let text = labels.join(".");
+        if statics.contains(&text.as_str()) {
+            return None;
+        }
+        if labels.is_empty() {
+            return Some(Scope::Cluster);
+        }
+        let mut found = None;
+        for (dc, racks) in places {
+            if text == *dc {
+                return Some(Scope::Datacenter(dc.as_str().into()));
+            }
+            for (rack, _) in racks {
+                let scope = Scope::Rack(dc.as_str().into(), rack.as_str().into());
+                if text == format!("{dc}.{rack}") {
+                    return Some(scope);
+                }
+                if text == format!("{rack}.{dc}") || text == format!("{dc}--{rack}") {
+                    found = Some(scope);
+                }
+            }
+        }
+        found
+    };
+    let nodes = |scope: &Scope| -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for (dc, racks) in places {
+            for (rack, addresses) in racks {
+                let place = Node {
+                    address: addresses[0],
+                    datacenter: Some(dc.as_str().into()),
+                    rack: Some(rack.as_str().into()),
+                };
+                if scope.contains(&place) {
+                    all.extend(addresses.iter().map(ToString::to_string));
+                }
+            }
+        }
+        all
+    };
+    if let Some(scope) = scope(labels) {
+        let found = nodes(&scope);
+        // A configured datacenter without racks has no nodes here: nothing was ever known of it.
+        let code = if found.is_empty() { ResponseCode::ServFail } else { ResponseCode::NoError };
+        return (code, found);
+    }
+    // Everything that exists, to see whether the name or something below it does.
+    let mut existing: Vec<String> = statics.iter().map(|name| (*name).to_owned()).collect();
+    let mut scopes = vec![String::new()];
+    for (dc, racks) in places {
+        scopes.push(dc.clone());
+        for (rack, _) in racks {
+            scopes.extend([format!("{dc}.{rack}"), format!("{rack}.{dc}"), format!("{dc}--{rack}")]);
+        }
+    }
+    for name in scopes.iter().filter(|name| !statics.contains(&name.as_str())) {
+        let dot = if name.is_empty() { "" } else { "." };
+        existing.extend([format!("_explain{dot}{name}"), format!("_alternator._tcp{dot}{name}"), name.clone()]);
+    }
+    let text = labels.join(".");
+    let exists = existing.iter().any(|name| *name == text || name.ends_with(&format!(".{text}")));
+    (if exists { ResponseCode::NoError } else { ResponseCode::NXDomain }, BTreeSet::new())
+}
