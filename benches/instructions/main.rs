@@ -15,6 +15,7 @@ use std::{
 };
 
 use alternator_dns::{
+    config::ServerConfig,
     server::{Counters, Outcome, Responder, Transport, bind},
     table::Table,
 };
@@ -70,7 +71,8 @@ fn measured(responder: &mut Responder, table: &Table, kind: &Kind, count: usize,
 }
 
 fn serve() {
-    let bound = bind(&["127.0.0.1:0".parse().unwrap()], 1).unwrap();
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
+    let bound = bind(&ServerConfig { listen, workers: 1, ..ServerConfig::default() }).unwrap();
     let table = Arc::new(ArcSwap::from_pointee(table()));
     let running = bound.run(&table, &Counters::default(), 1).unwrap();
     println!("{}", running.addresses()[0]);
