@@ -29,7 +29,8 @@ pub(super) fn udp_limit(edns: Option<&Edns>) -> usize {
 
 /// Appends our OPT: version 0, no options, DO as asked. `extended_rcode` holds the upper eight bits of the rcode.
 pub(super) fn append_opt(out: &mut Vec<u8>, edns: &Edns, extended_rcode: u8) {
-    out.extend_from_slice(&[0, 0, 41]);
-    out.extend_from_slice(&UDP_SIZE.to_be_bytes());
-    out.extend_from_slice(&[extended_rcode, 0, u8::from(edns.dnssec_ok) << 7, 0, 0, 0]);
+    let [size_high, size_low] = UDP_SIZE.to_be_bytes();
+    let flags = u8::from(edns.dnssec_ok) << 7;
+    let record: [u8; OPT_LEN] = [0, 0, 41, size_high, size_low, extended_rcode, 0, flags, 0, 0, 0];
+    out.extend_from_slice(&record);
 }

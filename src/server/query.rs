@@ -128,7 +128,7 @@ pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
     // What nearly everybody sends is read without counting.
     let usual = match *counts {
         ONE_QUESTION if head & OPCODE == 0 => reader.question().map(|question| (question, None)),
-        AND_ADDITIONAL if head & OPCODE == 0 => reader.question().zip(reader.plain_opt().map(Some)),
+        AND_ADDITIONAL if head & OPCODE == 0 => reader.question().zip(reader.opt().map(Some)),
         _ => None,
     };
     let (question, edns) = match usual {
@@ -210,13 +210,17 @@ impl<'p> Reader<'p> {
         Some(Question { bytes: &self.packet[start..self.at], name_len, qtype, qclass })
     }
 
-    /// An OPT record without options (RFC 6891 section 6.1.2), if that is what comes next.
+    /// An OPT record of version 0 (RFC 6891 section 6.1.2), if that is what comes next.
     #[inline(always)]
-    fn plain_opt(&self) -> Option<Edns> {
-        let record: &[u8; OPT_LEN] = self.packet.get(self.at..)?.first_chunk()?;
-        let [0, 0, 41, size_high, size_low, _, version, flags, _, 0, 0] = *record else { return None };
+    fn opt(&self) -> Option<Edns> {
+        let (record, data) = self.packet.get(self.at..)?.split_first_chunk::<OPT_LEN>()?;
+        let [0, 0, 41, size_high, size_low, _, 0, flags, _, len_high, len_low] = *record else { return None };
+        let len = u16::from_be_bytes([len_high, len_low]);
+        if len > 0 && !options_well_formed(data.get(..usize::from(len))?) {
+            return None;
+        }
         let udp_size = u16::from_be_bytes([size_high, size_low]);
-        Some(Edns { udp_size, version, dnssec_ok: flags & 0x80 != 0 })
+        Some(Edns { udp_size, version: 0, dnssec_ok: flags & 0x80 != 0 })
     }
 
     /// The records behind the question. Answers and authorities in a query mean nothing, but must be well-formed;

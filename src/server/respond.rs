@@ -146,7 +146,7 @@ fn refuse_bad(bad: &Bad<'_>, out: &mut Vec<u8>) -> Outcome {
         Why::Malformed => (ResponseCode::FormErr, Outcome::FormErr),
         Why::Opcode => (ResponseCode::NotImp, Outcome::NotImp),
     };
-    let head = Head { asked: bad.head, question: bad.question, edns: bad.edns, rcode, flags: 0 };
+    let head = Head { asked: bad.head, question: bad.question, edns: &bad.edns, rcode, flags: 0 };
     head.write([0; 3], out);
     head.write_opt(out);
     outcome
@@ -157,7 +157,7 @@ struct Head<'q> {
     /// The query's id and flags.
     asked: u32,
     question: &'q [u8],
-    edns: Option<Edns>,
+    edns: &'q Option<Edns>,
     rcode: ResponseCode,
     /// [`AUTHORITATIVE`], [`TRUNCATED`].
     flags: u32,
@@ -182,7 +182,7 @@ impl Head<'_> {
     /// The OPT, if the query had one.
     #[inline]
     fn write_opt(&self, out: &mut Vec<u8>) {
-        if let Some(edns) = &self.edns {
+        if let Some(edns) = self.edns {
             append_opt(out, edns, self.rcode.high());
         }
     }
@@ -209,7 +209,7 @@ impl<'q, 'o> Reply<'q, 'o> {
 
     #[inline]
     fn head(&self, rcode: ResponseCode, flags: u32) -> Head<'q> {
-        Head { asked: self.query.head, question: self.query.question, edns: self.query.edns, rcode, flags }
+        Head { asked: self.query.head, question: self.query.question, edns: &self.query.edns, rcode, flags }
     }
 
     /// No records at all, and no authority claimed.
