@@ -20,7 +20,7 @@ use nix::{
     },
 };
 
-use super::{Datagrams, MAX_QUERY, Worker};
+use super::{Datagrams, MAX_QUERY, RECEIVE_BUFFER, Worker};
 use crate::server::{Transport, edns::UDP_SIZE};
 
 /// Datagrams taken at once. More gain nothing: with this many a system call's own cost is already a small part of the
@@ -31,9 +31,12 @@ const BATCH: usize = 32;
 /// compete for the same few lines of the processor's cache.
 const STRIDE: usize = MAX_QUERY + 64;
 
-/// Asks the kernel to tell which address a datagram was sent to, where the socket is bound to all of them: a reply from
-/// another address is dropped by resolvers.
+/// Takes a receive buffer beyond what the system allows everybody, where we may, and asks the kernel to tell which
+/// address a datagram was sent to, where the socket is bound to all of them: a reply from another address is dropped by
+/// resolvers.
 pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
+    // Needs CAP_NET_ADMIN, which many servers rightly lack.
+    let _ = setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
     match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
