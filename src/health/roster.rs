@@ -134,6 +134,7 @@ impl Roster {
     /// and the node is asked anew when it returns.
     pub(super) fn record(&mut self, address: IpAddr, probe: Probe, now: Now) {
         let Some(seat) = self.members.get_mut(&address) else { return };
+        let was_silent = seat.tracker.is_silent();
         match seat.tracker.record(probe, now, self.thresholds) {
             Effect::Nothing => {}
             Effect::Failure => self.changed = true,
@@ -142,7 +143,11 @@ impl Roster {
                 self.events.push(transition(address, from, &seat.tracker));
             }
         }
-        self.weigh(now);
+        // What is weighed is silence. A node that was heard and is heard again matters only to those held for it, and
+        // looking at every node for every result would cost a large cluster a core.
+        if was_silent || seat.tracker.is_silent() || self.awaited.is_some() || self.panic.distrusted() {
+            self.weigh(now);
+        }
     }
 
     /// Judges the members and applies what follows: panic begins or ends, ripe nodes leave or are held.
