@@ -41,9 +41,10 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// A kept connection is dropped after this long without a request: longer than any sensible polling interval, so
-/// that polling reuses it, and short enough that nodes which left hold no descriptor for hours.
-const IDLE_CONNECTION: Duration = Duration::from_secs(90);
+/// A kept connection is dropped after this many rounds of polling without a request. Nodes take turns in being asked:
+/// those of a small cluster are asked again within that time, and with a thousand nodes a connection kept until the
+/// node's next turn would cost a descriptor and some 12 KiB for each of them.
+const IDLE_ROUNDS: u32 = 10;
 
 /// A failure's text may quote what the node sent (a certificate's names, say); it ends up in logs and answers.
 const LONGEST_TEXT: usize = 200;
@@ -58,7 +59,7 @@ impl NodeClient {
             .connect_timeout(limits.connect)
             .timeout(limits.total)
             .pool_max_idle_per_host(usize::from(limits.keep_alive))
-            .pool_idle_timeout(IDLE_CONNECTION)
+            .pool_idle_timeout(cluster.active_interval.max(cluster.idle_interval).saturating_mul(IDLE_ROUNDS))
             .user_agent(concat!("alternator-dns/", env!("CARGO_PKG_VERSION")));
         if cluster.scheme == Scheme::Http {
             // The system's certificates take longer to read than everything else at the start.
