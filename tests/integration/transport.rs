@@ -280,6 +280,27 @@ async fn every_address_of_both_families_is_served_over_both_transports() {
     assert_eq!(glue, addresses.len());
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_wildcard_replies_from_the_address_that_was_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut listen = vec!["0.0.0.0:0"];
+    let mut asked: Vec<IpAddr> = ["127.0.0.1", "127.13.63.1", "127.200.3.4"].map(|text| text.parse().unwrap()).into();
+    if ClusterSpec::has_ipv6() {
+        listen.push("[::]:0");
+        asked.push("::1".parse().unwrap());
+    }
+    let server = TestServer::start(config(folder.path(), &listen)).await;
+    for address in asked {
+        let bound = server.app.addresses().iter().find(|bound| bound.is_ipv4() == address.is_ipv4()).unwrap();
+        let dig = Dig::new(SocketAddr::new(address, bound.port()), &format!("h7.{ZONE}"), RecordType::A);
+        // A reply from elsewhere would not reach the asker.
+        for dig in [dig.clone(), dig.tcp()] {
+            assert_eq!(dig.ask().await.first(), IpAddr::from([10, 0, 0, 7]), "{address}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn udp_and_tcp_deal_the_same_answers() {
     let cluster = cluster(&["dc1/r1 127.13.61.1", "dc1/r2 127.13.61.2", "dc2/r1 127.13.61.3"]).await;
