@@ -113,6 +113,25 @@ fn what_comes_with_the_end_of_a_connection_is_answered() {
 }
 
 #[test]
+fn replies_of_a_client_that_reset_its_connection_reach_nobody_else() {
+    let served = served(LIMITS);
+    for _ in 0..200 {
+        let gone = connected(&served);
+        (&gone).write_all(&QUERY).unwrap();
+        // Reset instead of closed; the query may be read all the same, and its reply cannot be sent.
+        socket2::SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(gone);
+        let mut other = connected(&served);
+        let mut query = QUERY;
+        query[2] = 0xAB;
+        other.write_all(&query).unwrap();
+        let mut reply = [0; 19];
+        other.read_exact(&mut reply).unwrap();
+        assert_eq!(reply[2], 0xAB, "the reply to its own query");
+    }
+}
+
+#[test]
 fn much_asked_at_once_and_read_late_comes_whole() {
     const QUERIES: usize = 50_000;
     let served = served(LIMITS);
