@@ -29,7 +29,8 @@ const MAX_UNSENT: usize = 64 * 1024;
 /// Reads before the other connections have their turn.
 const READS: usize = 4;
 
-/// What the connections of a worker share, since one of them has its turn at a time.
+/// What the connections of a worker share, since one of them has its turn at a time. Nothing of one may be left when the
+/// next has its turn.
 pub(super) struct Desk {
     tables: Arc<ArcSwap<Table>>,
     responder: Responder,
@@ -42,10 +43,11 @@ impl Desk {
         Desk { tables, responder, input: Box::new([0; READ]), replies: Vec::new() }
     }
 
-    /// Answers the whole queries at the beginning of the first `len` octets of input, in their order, until replies are
-    /// enough to be written; returns how many octets they were.
+    /// Answers, into replies begun anew, the whole queries at the beginning of the first `len` octets of input, in their
+    /// order, until replies are enough to be written; returns how many octets they were.
     fn answer(&mut self, len: usize, source: SocketAddr) -> io::Result<usize> {
         let mut at = 0;
+        self.replies.clear();
         let table = self.tables.load();
         while let Some(query) = next_query(&self.input[at..len])? {
             at += 2 + query.len();
@@ -189,12 +191,15 @@ impl Connection {
         }
     }
 
-    /// Sends replies, and keeps what the client does not take yet; whether it took all.
+    /// Sends replies, and keeps what the client does not take yet; whether it took all. Whatever happens, none are left
+    /// for the next connection.
     fn send(&mut self, replies: &mut Vec<u8>) -> io::Result<bool> {
-        let sent = write(&mut self.stream, replies)?;
-        self.unsent.extend_from_slice(&replies[sent..]);
+        let sent = write(&mut self.stream, replies);
+        if let Ok(sent) = sent {
+            self.unsent.extend_from_slice(&replies[sent..]);
+        }
         replies.clear();
-        Ok(self.unsent.is_empty())
+        sent.map(|_| self.unsent.is_empty())
     }
 
     /// Sends what was kept; whether the client took all.
