@@ -65,6 +65,8 @@ pub struct Bound {
     addresses: Vec<SocketAddr>,
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
+    /// Workers per address.
+    workers: usize,
     pin_workers: bool,
 }
 
@@ -74,7 +76,8 @@ pub fn bind(config: &ServerConfig) -> Result<Bound, BindError> {
         0 => thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    let mut bound = Bound { addresses: Vec::new(), udp: Vec::new(), tcp: Vec::new(), pin_workers: config.pin_workers };
+    let (addresses, udp, tcp) = (Vec::new(), Vec::new(), Vec::new());
+    let mut bound = Bound { addresses, udp, tcp, workers, pin_workers: config.pin_workers };
     for &address in &config.listen {
         let (address, tcp, udp) = bind_one(address, workers)?;
         bound.addresses.push(address);
@@ -173,9 +176,10 @@ impl Bound {
             let work = move |responder| udp::serve(&socket, tables, responder, &stop);
             running.threads.push(start("udp", index, Box::new(work))?);
         }
+        let limits = tcp::Limits::of_each(self.workers);
         for (index, listener) in self.tcp.into_iter().enumerate() {
             let (tables, stop) = (table.clone(), stop.clone());
-            let work = move |responder| tcp::serve(listener, tables, responder, &stop, tcp::LIMITS);
+            let work = move |responder| tcp::serve(listener, tables, responder, &stop, limits);
             running.threads.push(start("tcp", index, Box::new(work))?);
         }
         Ok(running)

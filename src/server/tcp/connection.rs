@@ -99,6 +99,8 @@ pub(super) struct Connection {
     ended: bool,
     /// The kernel told that the client closed its half, which it tells once: what is left is to be read to its end.
     closing: bool,
+    /// It waits for another turn: what the kernel tells meanwhile need not be listened to.
+    pub(super) has_more: bool,
     progress: Instant,
 }
 
@@ -107,7 +109,8 @@ impl Connection {
         // Fails only for a connection that is broken already, which the first read finds out.
         let _ = stream.set_nodelay(true);
         let (received, unsent) = (Vec::new(), Vec::new());
-        Connection { stream, source, received, unsent, ended: false, closing: false, progress: now }
+        let (ended, closing, has_more) = (false, false, false);
+        Connection { stream, source, received, unsent, ended, closing, has_more, progress: now }
     }
 
     /// Has the kernel tell when there is something to read, or room again to write.
@@ -131,9 +134,13 @@ impl Connection {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Reads, answers and writes, as far as that goes without waiting. `read_closed`: the client closed its half.
-    pub(super) fn turn(&mut self, desk: &mut Desk, read_closed: bool, now: Instant) -> Next {
-        self.closing |= read_closed;
+    /// The kernel told that the client closed its half.
+    pub(super) fn read_closed(&mut self) {
+        self.closing = true;
+    }
+
+    /// Reads, answers and writes, as far as that goes without waiting.
+    pub(super) fn turn(&mut self, desk: &mut Desk, now: Instant) -> Next {
         self.try_turn(desk, now).unwrap_or(Next::Close)
     }
 
@@ -156,7 +163,8 @@ impl Connection {
                 return Ok(Next::Wait);
             }
             let has_more = !self.ended && (!drained || self.closing);
-            let has_whole = matches!(next_query(&self.received), Ok(Some(_)));
+            // Also what can be no query: the next turn of the loop ends the connection for it.
+            let has_whole = !matches!(next_query(&self.received), Ok(None));
             match () {
                 () if has_whole => {}
                 () if self.ended => return Ok(Next::Close),

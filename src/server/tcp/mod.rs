@@ -28,8 +28,8 @@ use crate::table::Table;
 /// What bounds a worker's connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections open at once. Each may hold what [`connection`] bounds, so this bounds memory to some tens of
-    /// megabytes; further ones wait in the kernel.
+    /// Connections open at once; further ones wait in the kernel. Each may hold what [`connection`] bounds, some 150 KiB
+    /// where a client sends much and takes nothing.
     connections: usize,
     /// How long a connection may go without a whole query, or without taking any of its replies (RFC 7766 section
     /// 6.2.3 leaves the numbers to us; clients reuse connections for seconds, not minutes).
@@ -37,9 +37,20 @@ pub(super) struct Limits {
     stalled: Duration,
 }
 
-/// The limits served with.
-pub(super) const LIMITS: Limits =
-    Limits { connections: 1024, idle: Duration::from_secs(30), stalled: Duration::from_secs(10) };
+/// Connections open at once on one address, over all its workers: 150 MiB at the very worst, and no more descriptors
+/// than a server has beside those that discovery and probes need.
+const CONNECTIONS: usize = 1024;
+
+/// Connections that each worker may have, however many there are.
+const LEAST_CONNECTIONS: usize = 64;
+
+impl Limits {
+    /// The limits of each of so many workers on an address.
+    pub(super) fn of_each(workers: usize) -> Self {
+        let connections = (CONNECTIONS / workers.max(1)).max(LEAST_CONNECTIONS);
+        Limits { connections, idle: Duration::from_secs(30), stalled: Duration::from_secs(10) }
+    }
+}
 
 /// How often an idle worker looks whether it should stop, and which connections have outstayed their limits.
 const LOOK_UP: Duration = Duration::from_millis(100);
@@ -135,6 +146,9 @@ impl Worker {
         let now = Instant::now();
         let mut busy = !self.unfinished.is_empty();
         for index in std::mem::take(&mut self.unfinished) {
+            if let Some(Some(connection)) = self.connections.get_mut(index) {
+                connection.has_more = false;
+            }
             self.serve(index, false, now);
         }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
@@ -209,9 +223,19 @@ impl Worker {
     /// Gives a connection its turn. An event may be older than the connection in its place; that does no harm.
     fn serve(&mut self, index: usize, read_closed: bool, now: Instant) {
         let Some(Some(connection)) = self.connections.get_mut(index) else { return };
-        match connection.turn(&mut self.desk, read_closed, now) {
+        if read_closed {
+            connection.read_closed();
+        }
+        // One turn for each, however much comes meanwhile: who sends without a pause must not crowd out the others.
+        if connection.has_more {
+            return;
+        }
+        match connection.turn(&mut self.desk, now) {
             Next::Wait => {}
-            Next::Again => self.unfinished.push(index),
+            Next::Again => {
+                connection.has_more = true;
+                self.unfinished.push(index);
+            }
             Next::Close => self.close(index),
         }
     }

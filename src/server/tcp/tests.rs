@@ -64,7 +64,7 @@ fn assert_closed(stream: &mut TcpStream) {
 
 #[test]
 fn idle_connections_are_closed_also_those_that_trickle() {
-    let served = served(Limits { idle: Duration::from_millis(300), ..LIMITS });
+    let served = served(Limits { idle: Duration::from_millis(300), ..Limits::of_each(1) });
     let (mut silent, mut trickling) = (connected(&served), connected(&served));
     assert_served(&mut silent);
     trickling.write_all(&QUERY[..5]).unwrap();
@@ -75,7 +75,7 @@ fn idle_connections_are_closed_also_those_that_trickle() {
 
 #[test]
 fn a_client_that_takes_no_replies_is_closed() {
-    let served = served(Limits { stalled: Duration::from_millis(300), ..LIMITS });
+    let served = served(Limits { stalled: Duration::from_millis(300), ..Limits::of_each(1) });
     let mut stream = connected(&served);
     let many = QUERY.repeat(10_000);
     // Ends when the server, unable to send, reads no more and then closes.
@@ -85,7 +85,7 @@ fn a_client_that_takes_no_replies_is_closed() {
 
 #[test]
 fn a_full_worker_serves_who_waits_when_a_place_is_free() {
-    let served = served(Limits { connections: 2, ..LIMITS });
+    let served = served(Limits { connections: 2, ..Limits::of_each(1) });
     let (mut one, mut two) = (connected(&served), connected(&served));
     assert_served(&mut one);
     assert_served(&mut two);
@@ -101,7 +101,7 @@ fn a_full_worker_serves_who_waits_when_a_place_is_free() {
 
 #[test]
 fn what_comes_with_the_end_of_a_connection_is_answered() {
-    let served = served(LIMITS);
+    let served = served(Limits::of_each(1));
     for _ in 0..50 {
         let mut stream = connected(&served);
         stream.write_all(&QUERY.repeat(3)).unwrap();
@@ -114,7 +114,7 @@ fn what_comes_with_the_end_of_a_connection_is_answered() {
 
 #[test]
 fn replies_of_a_client_that_reset_its_connection_reach_nobody_else() {
-    let served = served(LIMITS);
+    let served = served(Limits::of_each(1));
     for _ in 0..200 {
         let gone = connected(&served);
         (&gone).write_all(&QUERY).unwrap();
@@ -134,7 +134,7 @@ fn replies_of_a_client_that_reset_its_connection_reach_nobody_else() {
 #[test]
 fn much_asked_at_once_and_read_late_comes_whole() {
     const QUERIES: usize = 50_000;
-    let served = served(LIMITS);
+    let served = served(Limits::of_each(1));
     let mut stream = connected(&served);
     let mut writing = stream.try_clone().unwrap();
     let writer = thread::spawn(move || {

@@ -25,12 +25,13 @@ use super::{Responder, listeners::Stop};
 use crate::table::Table;
 
 /// Longest query taken; real ones stay below 300 octets, EDNS options included. What is longer arrives cut off, and
-/// is answered as malformed.
+/// is malformed unless all it counts came before the cut.
 const MAX_QUERY: usize = 4096;
 
-/// Octets of received datagrams (with the kernel's own share of each) that wait while a worker does not run. The
+/// Octets of received datagrams that wait while a worker does not run. The
 /// kernel's default of some 200 KiB is full after a few milliseconds at 100,000 queries a second, which other threads
-/// on the same core can take; this is enough for 50, and answers still come long before anybody asks again.
+/// on the same core can take; this (which Linux doubles, for its own share) is enough for more than 50, and answers
+/// still come long before anybody asks again.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// How often an idle worker looks whether it should stop.
