@@ -46,12 +46,16 @@ pub struct Reply {
 /// node's next turn would cost a descriptor and some 12 KiB for each of them.
 const IDLE_ROUNDS: u32 = 10;
 
+/// However long the rounds are: firewalls forget connections that were idle for minutes, and without a word.
+const MAX_IDLE: Duration = Duration::from_secs(90);
+
 /// A failure's text may quote what the node sent (a certificate's names, say); it ends up in logs and answers.
 const LONGEST_TEXT: usize = 200;
 
 impl NodeClient {
     /// A client for the cluster's scheme and port. Fails only where TLS cannot be set up.
     pub fn new(cluster: &ClusterConfig, limits: Limits) -> Result<Self, SetupError> {
+        let round = cluster.active_interval.max(cluster.idle_interval);
         let mut client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -59,7 +63,7 @@ impl NodeClient {
             .connect_timeout(limits.connect)
             .timeout(limits.total)
             .pool_max_idle_per_host(usize::from(limits.keep_alive))
-            .pool_idle_timeout(cluster.active_interval.max(cluster.idle_interval).saturating_mul(IDLE_ROUNDS))
+            .pool_idle_timeout(round.saturating_mul(IDLE_ROUNDS).min(MAX_IDLE))
             .user_agent(concat!("alternator-dns/", env!("CARGO_PKG_VERSION")));
         if cluster.scheme == Scheme::Http {
             // The system's certificates take longer to read than everything else at the start.
