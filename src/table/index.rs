@@ -26,6 +26,11 @@ impl NameIndex {
         self.0.contains_key(name)
     }
 
+    /// Adds names without data: empty non-terminals.
+    pub(super) fn add(&mut self, names: Vec<Box<[u8]>>) {
+        self.0.extend(names.into_iter().map(|name| (name, Entry::default())));
+    }
+
     /// Number of names.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -1,9 +1,8 @@
 //! The Table, and finding a name in it.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+use std::{cmp::Reverse, sync::Arc};
 
 use hickory_proto::rr::Name;
-use rustc_hash::FxBuildHasher;
 
 use super::{Body, CompiledZone, NameIndex};
 
@@ -85,27 +84,29 @@ impl Table {
         let mut zones: Vec<_> = zones.into_iter().map(place).collect();
         zones.sort_by(|a, b| order(&a.zone.apex_wire).cmp(&order(&b.zone.apex_wire)));
         let mut table = Table { zones };
-        for upper in 0..table.zones.len() {
-            table.zones[upper].between = table.between(upper);
+        for lower in 0..table.zones.len() {
+            let (upper, names) = table.above(lower);
+            if let Some(upper) = upper {
+                table.zones[upper].between.add(names);
+            }
         }
         table
     }
 
-    /// The names from a zone down to the apexes below it.
-    fn between(&self, upper: usize) -> NameIndex {
-        let mut names: HashMap<Box<[u8]>, Entry, FxBuildHasher> = HashMap::default();
-        for lower in &self.zones {
-            let above = |name: &&[u8]| self.zone_at(name).is_none();
-            let between: Vec<&[u8]> = suffixes(&lower.zone.apex_wire).skip(1).take_while(above).collect();
-            let next = suffixes(&lower.zone.apex_wire).nth(1 + between.len());
-            if next.is_some_and(|next| next == &*self.zones[upper].zone.apex_wire) {
-                names.extend(between.into_iter().map(|name| (name.into(), Entry::default())));
+    /// The zone above a zone, and the names between their apexes.
+    fn above(&self, lower: usize) -> (Option<usize>, Vec<Box<[u8]>>) {
+        let mut names = Vec::new();
+        for name in suffixes(&self.zones[lower].zone.apex_wire).skip(1) {
+            if let Ok(upper) = self.position(name) {
+                return (Some(upper), names);
             }
+            names.push(name.into());
         }
-        names.into()
+        // With no zone above, the walk ends at the root, and none of the names is ours.
+        (None, Vec::new())
     }
 
-    /// The zones, in no particular order.
+    /// The zones, the longest apex first.
     pub fn zones(&self) -> impl Iterator<Item = &Arc<CompiledZone>> {
         self.zones.iter().map(|placed| &placed.zone)
     }
@@ -125,8 +126,11 @@ impl Table {
 
     /// The zone with this apex.
     fn zone_at(&self, apex: &[u8]) -> Option<&ZoneInTable> {
-        let at = self.zones.binary_search_by(|placed| order(&placed.zone.apex_wire).cmp(&order(apex))).ok()?;
-        self.zones.get(at)
+        self.zones.get(self.position(apex).ok()?)
+    }
+
+    fn position(&self, apex: &[u8]) -> Result<usize, usize> {
+        self.zones.binary_search_by(|placed| order(&placed.zone.apex_wire).cmp(&order(apex)))
     }
 
     /// Finds a name. `name` is uncompressed wire format, lower case, ending in the root's zero octet.
