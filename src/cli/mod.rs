@@ -173,12 +173,23 @@ impl StopSignals {
 #[cfg(target_os = "linux")]
 const BACKGROUND: i32 = 10;
 
-/// Lets the threads that answer queries go first.
+/// Lets the threads that answer queries go first. Those are started from the main thread, so they do not inherit it.
 fn step_back() {
     // Of this thread alone, as Linux has it; elsewhere it would be of the whole process.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(BACKGROUND) {
         tracing::debug!(%error, "the threads in the background have the priority of all");
+    }
+}
+
+/// Takes as many descriptors as the system allows. The common default of 1,024 is for programs that use select(2); here
+/// a crowd of TCP clients must not leave the probes without any.
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of descriptors stays as it is");
     }
 }
 
@@ -188,6 +199,7 @@ fn run_async<F: Future<Output = u8>>(command: impl FnOnce(StopSignals) -> F) -> 
         eprintln!("alternator-dns: cannot start: {error}");
         FAILED
     };
+    raise_descriptors();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(step_back).build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(error),
