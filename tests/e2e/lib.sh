@@ -180,7 +180,7 @@ cluster() {
     ip netns exec "$namespace" "$CLUSTER" --port 8000 "$@" <"$WORK/commands" >"$WORK/cluster.log" 2>&1 9>&- &
     PIDS+=($!)
     echo "$CLUSTER $*" >"$WORK/$!.what"
-    within 30 grep -q '^ready ' "$WORK/cluster.log" || fail "the simulated cluster does not start"
+    within 30 grep -qs '^ready ' "$WORK/cluster.log" || fail "the simulated cluster does not start"
 }
 
 # tell COMMAND...: one command to the simulated cluster; prints what it answers.
