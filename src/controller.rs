@@ -1,5 +1,7 @@
 //! Compiles what pollers and probers find, and swaps the Table: the Table's only writer.
 
+mod retired;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
@@ -17,6 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::retired::Retired;
 use crate::{
     model::{ClusterView, Health, Scope, Topology},
     plan::{Family, FamilyPlan, ScopePlan, Serving},
@@ -41,10 +44,6 @@ const FREE_AFTER: Duration = Duration::from_secs(1);
 
 /// Least time between two writes of a zone's state file.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-
-mod retired;
-
-use retired::Retired;
 
 /// One zone, as the controller follows it.
 pub(crate) struct Zone {

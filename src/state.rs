@@ -194,7 +194,7 @@ pub fn save(
     write().map_err(|source| StateError::Io { path: path.clone(), source })
 }
 
-/// Whether the next start should count the node as one that served. When nothing serves any more (`any_up`), the nodes
+/// Whether the next start should count the node as one that served. When nothing serves any more (not `any_up`), the nodes
 /// that did before the incident are still the best known.
 fn serves(member: &Member, health: &Health, any_up: bool) -> bool {
     let address = member.node.address;

@@ -99,9 +99,10 @@ fn is_after(serial: u32, other: u32) -> bool {
     (1..1 << 31).contains(&serial.wrapping_sub(other))
 }
 
-/// Compiles a plan. Whatever is the same in `previous` is taken over from there: decks, so that their rows (and the
-/// cursors into them) go on undisturbed, the zone file's records, names of nodes and lists of services. `seed` decides
-/// how new decks are shuffled.
+/// Compiles a plan. Whatever is the same in `previous` is taken over from there: decks, so that their rows go on
+/// undisturbed, the zone file's records, names of nodes and lists of services. `seed` decides how new decks are
+/// shuffled. (Cursors go by a chain's place: a chain that gains or loses a family moves those behind it to another
+/// cursor, which is a random start like any other.)
 pub fn compile_zone(
     source: Arc<ZoneSource>,
     plan: ZonePlan,

@@ -7,6 +7,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
+use super::wire::MAX_BODY;
 use crate::{
     config::Answers,
     model::Node,
@@ -16,9 +17,6 @@ use crate::{
 /// Addresses in one `auto` answer: two failures in a row still leave six addresses to try, eight AAAA with the
 /// longest question still fit 512 octets, and the answer is less than five times the question.
 const SEVERAL: usize = 8;
-
-/// The longest row a TCP message can carry beside header, the longest question and a plain OPT.
-const MAX_ROW_BYTES: usize = 65_535 - 12 - 259 - 11;
 
 /// The dealt rows of one scope and address family. Each row is a complete answer section: records of equal length,
 /// every owner a pointer to the question's name.
@@ -59,7 +57,7 @@ impl Deck {
             Answers::Count(count) => usize::from(count.get()),
             Answers::All => nodes.len(),
         };
-        let dealt = deal(&seats(&nodes), wanted.min(MAX_ROW_BYTES / record_len), seed);
+        let dealt = deal(&seats(&nodes), wanted.min(MAX_BODY / record_len), seed);
         let of_nodes: Vec<u8> = nodes.iter().flat_map(|node| record(node.address, ttl)).collect();
         let mut records = Vec::with_capacity(dealt.seats.len() * record_len);
         for &seat in &dealt.seats {
@@ -228,7 +226,7 @@ mod tests {
 
     #[test]
     fn all_addresses_are_all_up_to_what_a_message_holds_and_take_memory_in_proportion() {
-        for (nodes, records) in [(90, 90), (91, 91), (500, 500), (2000, 2000), (6000, MAX_ROW_BYTES / 16)] {
+        for (nodes, records) in [(90, 90), (91, 91), (500, 500), (2000, 2000), (6000, MAX_BODY / 16)] {
             let addresses: Vec<String> = (0..nodes).map(|n| Ipv4Addr::from(0x0A00_0000 + n).to_string()).collect();
             let texts: Vec<&str> = addresses.iter().map(String::as_str).collect();
             let deck = deck(&texts, Answers::All, 24);

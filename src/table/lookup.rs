@@ -4,7 +4,7 @@ use std::{cmp::Reverse, sync::Arc};
 
 use hickory_proto::rr::Name;
 
-use super::{Body, CompiledZone, NameIndex};
+use super::{Body, CompiledZone, NameIndex, wire::MAX_NAME};
 
 /// Everything all zones can answer. Immutable: a change is a new Table behind the one pointer a query reads.
 #[derive(Debug, Default)]
@@ -15,9 +15,6 @@ pub struct Table {
 
 /// Zones up to this number are compared with a name one after another; with more of them a search pays.
 const FEW_ZONES: usize = 4;
-
-/// Longest name in wire format (RFC 1035 section 2.3.4).
-const MAX_NAME: usize = 255;
 
 /// One zone of a Table.
 #[derive(Debug)]

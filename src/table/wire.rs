@@ -185,7 +185,7 @@ pub(super) const MAX_NAME: usize = 255;
 const FIXED_FIELDS: usize = 2 + 2 + 4 + 2;
 
 /// Largest body: what a TCP message (65,535 octets) leaves beside header, the longest question and a plain OPT.
-const MAX_BODY: usize = 65_535 - 12 - 259 - 11;
+pub(super) const MAX_BODY: usize = 65_535 - 12 - 259 - 11;
 
 /// A name in uncompressed wire format, case kept.
 pub fn wire_name(name: &Name) -> Vec<u8> {
