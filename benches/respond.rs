@@ -4,10 +4,9 @@
 use std::sync::{Arc, LazyLock};
 
 use alternator_dns::{
-    server::{Counters, Responder, Transport},
+    server::{Asker, Counters, Responder, Transport},
     table::Table,
 };
-use arc_swap::ArcSwap;
 use divan::Bencher;
 
 #[path = "../tests/kinds/mod.rs"]
@@ -51,12 +50,12 @@ fn tcp(bencher: Bencher<'_, '_>, name: &str) {
 
 fn respond(bencher: Bencher<'_, '_>, name: &str, edns: Edns, transport: Transport) {
     let kind = kinds(edns).into_iter().find(|kind| kind.name == name).unwrap();
-    let unused = Arc::new(ArcSwap::from_pointee(Table::default()));
-    let mut responder = Responder::new(unused, &Counters::default(), 1);
+    let mut responder = Responder::new(&Counters::default(), &Arc::default(), 1);
     let mut out = Vec::with_capacity(usize::from(u16::MAX));
     let table = &*TABLE;
+    let asker = Asker { source: kind.source, transport, keepalive: 0 };
     bencher.bench_local(|| {
         out.clear();
-        responder.respond(table, divan::black_box(&kind.packet), kind.source, transport, &mut out)
+        responder.respond(table, divan::black_box(&kind.packet), &asker, &mut out)
     });
 }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use alternator_dns::{
-    server::{Counters, Outcome, Responder, Transport},
+    server::{Asker, Counters, Outcome, Responder, Transport},
     table::Table,
 };
-use arc_swap::ArcSwap;
 
 mod kinds;
 
@@ -27,14 +26,14 @@ struct Worker {
 impl Worker {
     fn new() -> Self {
         let counters = Counters::default();
-        let unused = Arc::new(ArcSwap::from_pointee(Table::default()));
         let out = Vec::with_capacity(usize::from(u16::MAX));
-        Worker { responder: Responder::new(unused, &counters, 1), counters, out }
+        Worker { responder: Responder::new(&counters, &Arc::default(), 1), counters, out }
     }
 
     fn respond(&mut self, table: &Table, kind: &Kind, transport: Transport) {
         self.out.clear();
-        let outcome = self.responder.respond(table, &kind.packet, kind.source, transport, &mut self.out);
+        let asker = Asker { source: kind.source, transport, keepalive: 0 };
+        let outcome = self.responder.respond(table, &kind.packet, &asker, &mut self.out);
         let expected = if transport == Transport::Udp { kind.outcome } else { kind.over_tcp };
         assert_eq!(outcome, expected, "{} over {transport:?}", kind.name);
     }
@@ -88,7 +87,7 @@ fn no_query_allocates_after_the_table_was_swapped() {
         let mut ask = |table: &Table| {
             let Worker { responder, out, .. } = &mut worker;
             out.clear();
-            let respond = || _ = responder.respond(table, &apex.packet, apex.source, Transport::Udp, out);
+            let respond = || _ = responder.respond(table, &apex.packet, &Asker::udp(apex.source), out);
             measure(respond).count_total
         };
         assert_eq!(ask(other), 0, "the first query after a swap");

@@ -16,7 +16,7 @@ use std::{
 
 use alternator_dns::{
     config::ServerConfig,
-    server::{Counters, Outcome, Responder, Transport, bind},
+    server::{Asker, Counters, Outcome, Responder, bind},
     table::Table,
 };
 use arc_swap::ArcSwap;
@@ -46,7 +46,7 @@ fn main() {
 fn respond() {
     let table = table();
     let counters = Counters::default();
-    let mut responder = Responder::new(Arc::new(ArcSwap::from_pointee(Table::default())), &counters, 1);
+    let mut responder = Responder::new(&counters, &Arc::default(), 1);
     let mut out = Vec::with_capacity(usize::from(u16::MAX));
     for edns in Edns::ALL {
         for kind in kinds(edns) {
@@ -65,7 +65,7 @@ fn respond() {
 fn measured(responder: &mut Responder, table: &Table, kind: &Kind, count: usize, out: &mut Vec<u8>) {
     for _ in 0..count {
         out.clear();
-        let outcome = responder.respond(table, &kind.packet, kind.source, Transport::Udp, out);
+        let outcome = responder.respond(table, &kind.packet, &Asker::udp(kind.source), out);
         assert!(outcome == kind.outcome, "{} became {outcome}", kind.name);
     }
 }

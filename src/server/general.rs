@@ -1,15 +1,13 @@
 //! The general path: what is too rare to be compiled, answered through hickory from the same Table.
 //!
-//! The only user of hickory-server. [`General`] is a complete handler of its own (it answers every query, the common
-//! ones too), so that hickory's listeners can use it for other transports, and tests can hold it equal to the compiled
-//! path.
+//! The only user of hickory-server. [`General`] can answer every query, the common ones too, so that tests can hold it
+//! equal to the compiled path.
 
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use hickory_proto::{
     op::{Edns, Header, HeaderCounts, Message, MessageType, Metadata, OpCode, ResponseCode},
@@ -20,13 +18,13 @@ use hickory_proto::{
     serialize::binary::{BinEncodable, BinEncoder},
 };
 use hickory_server::{
-    net::{NetError, runtime::Time, xfer::Protocol},
-    server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
+    net::{NetError, xfer::Protocol},
+    server::{Request, ResponseHandler, ResponseInfo},
     zone_handler::{MessageResponse, MessageResponseBuilder},
 };
 
 use super::{
-    Outcome, Transport,
+    Asker, Outcome,
     edns::{UDP_SIZE, udp_limit},
     query::Query,
     respond::{META_TYPES, outcome_of},
@@ -45,7 +43,6 @@ const ANY_TTL: u32 = 3600;
 /// Answers any query through hickory's types. Cheap to clone; the clones share their cursors.
 #[derive(Clone)]
 pub struct General {
-    table: Arc<ArcSwap<Table>>,
     dealer: Arc<Mutex<Dealer>>,
 }
 
@@ -60,22 +57,15 @@ struct Records {
 }
 
 impl General {
-    /// A handler that reads this table; the seed decides where its cursors start.
-    pub fn new(table: Arc<ArcSwap<Table>>, seed: u64) -> Self {
-        General { table, dealer: Arc::new(Mutex::new(Dealer::new(seed))) }
+    /// The seed decides where its cursors start.
+    pub fn new(seed: u64) -> Self {
+        General { dealer: Arc::new(Mutex::new(Dealer::new(seed))) }
     }
 
     /// Appends the answer to one parsed query, like [`super::Responder`] does. The query is put together again from
     /// what was parsed, so that hickory never sees what an asker wrote in its options.
     #[cold]
-    pub(super) fn answer(
-        &self,
-        table: &Table,
-        query: &Query<'_>,
-        source: SocketAddr,
-        transport: Transport,
-        out: &mut Vec<u8>,
-    ) -> Outcome {
+    pub(super) fn answer(&self, table: &Table, query: &Query<'_>, asker: &Asker, out: &mut Vec<u8>) -> Outcome {
         let mut packet = Vec::with_capacity(12 + query.question.len() + 11);
         packet.extend_from_slice(&query.head.to_be_bytes());
         packet.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(query.edns.is_some())]);
@@ -85,11 +75,11 @@ impl General {
             packet.extend_from_slice(&edns.udp_size.to_be_bytes());
             packet.extend_from_slice(&[0, edns.version, u8::from(edns.dnssec_ok) << 7, 0, 0, 0]);
         }
-        let (protocol, limit) = match transport {
-            Transport::Udp => (Protocol::Udp, udp_limit(query.edns.as_ref())),
-            Transport::Tcp => (Protocol::Tcp, usize::from(u16::MAX)),
+        let (protocol, limit) = match asker.transport.is_datagram() {
+            true => (Protocol::Udp, udp_limit(query.edns.as_ref())),
+            false => (Protocol::Tcp, usize::from(u16::MAX)),
         };
-        let Ok(request) = Request::from_bytes(packet, source, protocol) else { return Outcome::Dropped };
+        let Ok(request) = Request::from_bytes(packet, asker.source, protocol) else { return Outcome::Dropped };
         let sink = Sink { limit: limit as u16, question_len: query.question.len(), reply: Arc::default() };
         // The handler never waits for anything, so its future is ready at once.
         let Some(info) = self.reply(table, &request, sink.clone()).now_or_never() else {
@@ -271,14 +261,6 @@ impl General {
                 Header { metadata, counts: HeaderCounts::default() }.into()
             }
         }
-    }
-}
-
-#[async_trait::async_trait]
-impl RequestHandler for General {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, sink: R) -> ResponseInfo {
-        let table = self.table.load_full();
-        self.reply(&table, request, sink).await
     }
 }
 

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-use super::{Counters, Responder, affinity, tcp, udp};
+use super::{Counters, Responder, Settings, affinity, tcp, udp};
 use crate::{config::ServerConfig, table::Table};
 
 /// Connections the kernel holds until they are accepted; the common maximum (`net.core.somaxconn` before Linux 5.4
@@ -159,8 +159,9 @@ impl Bound {
         let mut running = Running { addresses: self.addresses, stop: stop.clone(), threads: Vec::new(), ended };
         let mut rng = fastrand::Rng::with_seed(seed);
         let cpus = if self.pin_workers { affinity::cpus() } else { Vec::new() };
+        let settings = Arc::<Settings>::default();
         let mut start = |kind: &str, index: usize, work: Box<dyn FnOnce(Responder) + Send>| {
-            let (table, counters, seed) = (table.clone(), counters.clone(), rng.u64(..));
+            let (settings, counters, seed) = (settings.clone(), counters.clone(), rng.u64(..));
             let name = format!("{kind}-{index}");
             let guard = Guard { name: name.clone(), stop: stop.clone(), report: report.clone() };
             let cpu = cpus.get(index % cpus.len().max(1)).copied();
@@ -168,7 +169,7 @@ impl Bound {
                 let _guard = guard;
                 cpu.into_iter().for_each(affinity::pin);
                 // The responder is made on its own thread, so that its memory is near the core that uses it.
-                work(Responder::new(table, &counters, seed));
+                work(Responder::new(&counters, &settings, seed));
             })
         };
         for (index, socket) in self.udp.into_iter().enumerate() {

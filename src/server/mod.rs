@@ -17,6 +17,7 @@
 //! 4592 (wildcards), 6891 (EDNS), 7766 (TCP), 8020 (nothing below NXDOMAIN), 8482 (ANY), 9619 (one question).
 
 mod affinity;
+mod asker;
 mod counters;
 mod edns;
 #[cfg(test)]
@@ -25,11 +26,14 @@ mod general;
 mod listeners;
 mod query;
 mod respond;
+mod settings;
 mod tcp;
 mod udp;
 
+pub use asker::{Asker, Transport};
 pub use counters::{Counters, Outcome};
 pub use general::General;
 pub use listeners::{BindError, Bound, Running, bind};
 pub use query::{NameBuffer, Parsed, Query, parse};
-pub use respond::{Responder, Transport};
+pub use respond::Responder;
+pub use settings::Settings;

@@ -1,12 +1,11 @@
 //! One answer to one packet: the same for UDP, TCP and tests.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 
 use super::{
-    Counters, General, Outcome,
+    Asker, Counters, General, Outcome, Settings, Transport,
     counters::WorkerCounters,
     edns::{Edns, OPT_LEN, append_opt, udp_limit},
     query::{Bad, HEADER_LEN, NameBuffer, Parsed, Query, Why, parse},
@@ -25,15 +24,6 @@ const TRUNCATED: u32 = 0x0200;
 /// mark and handed back by the common servers.
 const COPIED: u32 = 0xFFFF_7910;
 
-/// How a packet came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// One datagram.
-    Udp,
-    /// One message of a stream.
-    Tcp,
-}
-
 /// One worker's answering state. A worker owns it, so nothing in it is shared.
 ///
 /// Answering a query that the Table holds takes no lock, no clock, no allocation (once `out` has grown), and writes to
@@ -42,15 +32,16 @@ pub struct Responder {
     dealer: Dealer,
     general: General,
     counters: Arc<WorkerCounters>,
+    settings: Arc<Settings>,
     names: NameBuffer,
 }
 
 impl Responder {
-    /// A responder; the seed decides where its cursors start. `table` is what the general path reads where it is used
-    /// as a handler of its own.
-    pub fn new(table: Arc<ArcSwap<Table>>, counters: &Counters, seed: u64) -> Self {
+    /// A responder; the seed decides where its cursors start.
+    pub fn new(counters: &Counters, settings: &Arc<Settings>, seed: u64) -> Self {
         Responder {
-            general: General::new(table, seed.rotate_left(1)),
+            settings: settings.clone(),
+            general: General::new(seed.rotate_left(1)),
             dealer: Dealer::new(seed),
             counters: counters.worker(),
             names: NameBuffer::default(),
@@ -58,25 +49,20 @@ impl Responder {
     }
 
     /// Appends the reply to `packet` to `out` (nothing, when there is none), counts and returns what it became.
-    pub fn respond(
-        &mut self,
-        table: &Table,
-        packet: &[u8],
-        source: SocketAddr,
-        transport: Transport,
-        out: &mut Vec<u8>,
-    ) -> Outcome {
+    pub fn respond(&mut self, table: &Table, packet: &[u8], asker: &Asker, out: &mut Vec<u8>) -> Outcome {
         let outcome = match parse(packet, &mut self.names) {
             Parsed::Drop => Outcome::Dropped,
             Parsed::Bad(bad) => refuse_bad(&bad, out),
-            Parsed::Query(query) => {
-                let asked = Asked { query: &query, source, transport };
-                answer(table, &mut self.dealer, &asked, out)
-                    .unwrap_or_else(|| self.general.answer(table, &query, source, transport, out))
-            }
+            Parsed::Query(query) => answer(table, &mut self.dealer, &query, asker, out)
+                .unwrap_or_else(|| self.general.answer(table, &query, asker, out)),
         };
         self.counters.count(outcome);
         outcome
+    }
+
+    /// What the operator chose about answering.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The counters of this worker.
@@ -85,18 +71,10 @@ impl Responder {
     }
 }
 
-/// A query, and who asks it how.
-struct Asked<'q> {
-    query: &'q Query<'q>,
-    source: SocketAddr,
-    transport: Transport,
-}
-
 /// Answers from what is compiled; `None` for what only the general path can answer.
 #[inline(always)]
-fn answer(table: &Table, dealer: &mut Dealer, asked: &Asked<'_>, out: &mut Vec<u8>) -> Option<Outcome> {
-    let query = asked.query;
-    let reply = Reply::to(query, asked.transport, out);
+fn answer(table: &Table, dealer: &mut Dealer, query: &Query<'_>, asker: &Asker, out: &mut Vec<u8>) -> Option<Outcome> {
+    let reply = Reply::to(query, asker.transport, out);
     if query.edns.is_some_and(|edns| edns.version > 0) {
         return Some(reply.rcode(ResponseCode::BADVERS));
     }
@@ -118,7 +96,7 @@ fn answer(table: &Table, dealer: &mut Dealer, asked: &Asked<'_>, out: &mut Vec<u
     match entry.answer(query.qtype) {
         Some(Answer::Dealt(index)) => {
             let dealt = &zone.zone.dealt[*index];
-            let shape = dealt.deck.shape_for(asked.source.ip());
+            let shape = dealt.deck.shape_for(asker.source.ip());
             let slot = zone.first_slot + dealt.slot + shape as usize;
             let (row, records) = dealt.deck.row(dealer.next(slot, dealt.deck.rows()), shape);
             Some(reply.row(row, records))
@@ -199,10 +177,7 @@ struct Reply<'q, 'o> {
 impl<'q, 'o> Reply<'q, 'o> {
     #[inline(always)]
     fn to(query: &'q Query<'q>, transport: Transport, out: &'o mut Vec<u8>) -> Self {
-        let limit = match transport {
-            Transport::Udp => udp_limit(query.edns.as_ref()),
-            Transport::Tcp => usize::from(u16::MAX),
-        };
+        let limit = if transport.is_datagram() { udp_limit(query.edns.as_ref()) } else { usize::from(u16::MAX) };
         let opt = if query.edns.is_some() { OPT_LEN } else { 0 };
         Reply { room: limit.saturating_sub(HEADER_LEN + query.question.len() + opt), query, out }
     }

@@ -6,7 +6,6 @@ mod queries;
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
     sync::{Arc, LazyLock},
 };
 
@@ -18,7 +17,7 @@ use hickory_proto::{
 };
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
-use super::{Counters, General, Outcome, Responder, Transport, query};
+use super::{Asker, Counters, General, Outcome, Responder, Transport, query};
 use crate::{
     config::{Answers, Seed, ZoneConfig},
     model::{ClusterView, Health, Listing, Member, Node, NodeHealth, NodeState, Source, Topology},
@@ -92,8 +91,8 @@ fn packet(name: &str, qtype: RecordType, class: DNSClass, edns: Option<(u16, boo
     message.to_vec().unwrap()
 }
 
-fn source() -> SocketAddr {
-    "192.0.2.9:4000".parse().unwrap()
+fn asker(transport: Transport) -> Asker {
+    Asker { source: "192.0.2.9:4000".parse().unwrap(), transport, keepalive: 0 }
 }
 
 /// A Table with records of every sort; the size of its answers as told.
@@ -116,14 +115,14 @@ static RICH: LazyLock<[Arc<ArcSwap<Table>>; 2]> = LazyLock::new(|| [rich(Answers
 /// What the server's two paths say to one query, as bytes, both with fresh cursors; the second where it is a query.
 fn replies(table: &Arc<ArcSwap<Table>>, packet: &[u8], transport: Transport) -> [Option<(Outcome, Vec<u8>)>; 2] {
     let mut compiled = Vec::new();
-    let mut responder = Responder::new(table.clone(), &Counters::default(), 5);
-    let outcome = responder.respond(&table.load(), packet, source(), transport, &mut compiled);
+    let mut responder = Responder::new(&Counters::default(), &Arc::default(), 5);
+    let outcome = responder.respond(&table.load(), packet, &asker(transport), &mut compiled);
     let mut names = query::NameBuffer::default();
     let general = match query::parse(packet, &mut names) {
         query::Parsed::Query(query) => {
             let mut bytes = Vec::new();
-            let general = General::new(table.clone(), 5);
-            let outcome = general.answer(&table.load(), &query, source(), transport, &mut bytes);
+            let general = General::new(5);
+            let outcome = general.answer(&table.load(), &query, &asker(transport), &mut bytes);
             Some((outcome, bytes))
         }
         _ => None,
@@ -170,9 +169,9 @@ fn check_reply(packet: &[u8], read: &naive::Read, reply: &[u8], transport: Trans
     prop_assert!(reply[12..].starts_with(question), "the question, octet for octet");
     prop_assert_eq!(message.edns.is_some(), read.opt.is_some(), "an OPT if and only if one was read");
     let limit = match (transport, read.opt) {
-        (Transport::Tcp, _) => 65_535,
         (Transport::Udp, None) => 512,
         (Transport::Udp, Some(size)) => usize::from(size.clamp(512, 1232)),
+        _ => 65_535,
     };
     prop_assert!(reply.len() <= limit, "{} octets, limit {}", reply.len(), limit);
     Ok(())
@@ -193,13 +192,12 @@ fn both_accept(packet: &[u8]) -> bool {
 fn both(table: &Arc<ArcSwap<Table>>, packet: &[u8], transport: Transport) -> [(Outcome, Message); 2] {
     let mut compiled = Vec::new();
     // The same seed gives the compiled path's cursors and this general path's the same first rows.
-    let mut responder = Responder::new(table.clone(), &Counters::default(), 5);
-    let outcome = responder.respond(&table.load(), packet, source(), transport, &mut compiled);
+    let mut responder = Responder::new(&Counters::default(), &Arc::default(), 5);
+    let outcome = responder.respond(&table.load(), packet, &asker(transport), &mut compiled);
     let mut names = query::NameBuffer::default();
     let query::Parsed::Query(query) = query::parse(packet, &mut names) else { panic!("a well-formed query") };
     let mut general = Vec::new();
-    let general_outcome =
-        General::new(table.clone(), 5).answer(&table.load(), &query, source(), transport, &mut general);
+    let general_outcome = General::new(5).answer(&table.load(), &query, &asker(transport), &mut general);
     [(outcome, compiled), (general_outcome, general)]
         .map(|(outcome, bytes)| (outcome, Message::from_vec(&bytes).unwrap()))
 }
@@ -292,8 +290,8 @@ proptest! {
         let name = labels.iter().map(|label| format!("{label}.")).collect::<String>() + APEX;
         let packet = packet(&name, RecordType::A, DNSClass::IN, None);
         let mut reply = Vec::new();
-        let mut responder = Responder::new(table.clone(), &Counters::default(), 1);
-        responder.respond(&table.load(), &packet, source(), Transport::Tcp, &mut reply);
+        let mut responder = Responder::new(&Counters::default(), &Arc::default(), 1);
+        responder.respond(&table.load(), &packet, &asker(Transport::Tcp), &mut reply);
         let reply = Message::from_vec(&reply).unwrap();
         let addresses: BTreeSet<String> = reply.answers.iter().map(|record| record.data.to_string()).collect();
         prop_assert_eq!((reply.metadata.response_code, addresses), naive::addresses(&places, &statics, &labels), "{}", name);
@@ -349,8 +347,8 @@ fn what_is_sent_has_every_outcome_and_every_fault() {
         let packet = queries::packets().new_tree(&mut runner).unwrap().current().bytes();
         let mut reply = Vec::new();
         let table = &RICH[number % 2];
-        let mut responder = Responder::new(table.clone(), &Counters::default(), 5);
-        outcomes.insert(responder.respond(&table.load(), &packet, source(), Transport::Udp, &mut reply));
+        let mut responder = Responder::new(&Counters::default(), &Arc::default(), 5);
+        outcomes.insert(responder.respond(&table.load(), &packet, &asker(Transport::Udp), &mut reply));
         let read = naive::read(&packet);
         if let naive::Verdict::Malformed(fault) = read.verdict {
             faults.insert(fault);

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use mio::{Interest, Registry, Token, net::TcpStream};
 
 use crate::{
-    server::{Responder, Transport},
+    server::{Asker, Responder, Transport},
     table::Table,
 };
 
@@ -53,7 +53,8 @@ impl Desk {
             at += 2 + query.len();
             let start = self.replies.len();
             self.replies.extend_from_slice(&[0, 0]);
-            self.responder.respond(&table, query, source, Transport::Tcp, &mut self.replies);
+            let asker = Asker { source, transport: Transport::Tcp, keepalive: 0 };
+            self.responder.respond(&table, query, &asker, &mut self.replies);
             match self.replies.len() - start - 2 {
                 0 => self.replies.truncate(start),
                 // A length in front of each message (RFC 1035 section 4.2.2). Replies are below 65,536 octets.

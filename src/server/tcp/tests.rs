@@ -31,7 +31,7 @@ fn served(limits: Limits) -> Served {
     let served = Served { address, stop: stop.clone(), counters: counters.clone() };
     thread::spawn(move || {
         let tables = Arc::new(ArcSwap::from_pointee(Table::default()));
-        serve(listener, tables.clone(), Responder::new(tables, &counters, 1), &stop, limits);
+        serve(listener, tables, Responder::new(&counters, &Arc::default(), 1), &stop, limits);
     });
     served
 }

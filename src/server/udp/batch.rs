@@ -21,7 +21,7 @@ use nix::{
 };
 
 use super::{Datagrams, MAX_QUERY, RECEIVE_BUFFER, Worker};
-use crate::server::{Transport, edns::UDP_SIZE};
+use crate::server::{Asker, edns::UDP_SIZE};
 
 /// Datagrams taken at once. 16, 32 and 64 were measured equal (within 1 %): a system call's own cost is a small part of the
 /// kernel's work per datagram.
@@ -206,7 +206,7 @@ impl<'s, F: Family, const IS_WILDCARD: bool> Batch<'s, F, IS_WILDCARD> {
             let (Some(source), Some(packet)) = (asked.source, packet.get(..asked.len)) else { continue };
             let reply = &mut self.replies[count];
             reply.clear();
-            worker.responder.respond(&table, packet, source.source(), Transport::Udp, reply);
+            worker.responder.respond(&table, packet, &Asker::udp(source.source()), reply);
             if !reply.is_empty() {
                 (self.targets[count], self.locals[count]) = (Some(source), asked.local);
                 count += 1;
