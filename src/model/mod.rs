@@ -8,17 +8,23 @@
 //! | [`Health`] | what our own probes believe of each node: the prober's output |
 //! | [`ClusterView`] | Topology + Health, one immutable value with an epoch |
 //! | [`Demand`] | whether anybody asks for a zone, so that its poller may idle |
+//! | [`Prefix`] | addresses that begin with the same bits; [`Prefixes`]: a set of them |
+//! | [`Access`] | who may ask: allowed and denied by prefix |
 
+mod access;
 mod demand;
 mod health;
 mod node;
+mod prefix;
 mod scope;
 mod topology;
 mod view;
 
+pub use access::{Access, Contradiction, Denied, Verdict};
 pub use demand::Demand;
 pub use health::{Failure, Health, NodeHealth, NodeState};
 pub use node::{Node, is_usable_address};
+pub use prefix::{Prefix, PrefixError, Prefixes};
 pub use scope::{Scope, ScopeError};
 pub use topology::{Listing, Member, Source, Topology};
 pub use view::ClusterView;
