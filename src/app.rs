@@ -296,7 +296,8 @@ mod tests {
         for (seed, remembered) in [(ours, 1), (other, 0)] {
             state::save(dir.path(), "z.test", &[Seed::Address(ours)], 7, &topology, &Health::default()).unwrap();
             let listen = vec!["127.0.0.1:0".parse().unwrap()];
-            let server = ServerConfig { listen, workers: 1, pin_workers: false, state_dir: Some(dir.path().into()) };
+            let server =
+                ServerConfig { listen, workers: 1, state_dir: Some(dir.path().into()), ..ServerConfig::default() };
             let app = start(&Config { server, zones: vec![zone(seed)] }).await.unwrap();
             let known: Vec<usize> = app.table().zones().map(|zone| zone.plan.nodes().count()).collect();
             assert_eq!(known, [remembered], "with seed {seed}");
@@ -316,7 +317,7 @@ mod tests {
         let mut zone = zone(seed);
         zone.cluster.datacenters.insert("new".into(), Vec::new());
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        let server = ServerConfig { listen, workers: 1, pin_workers: false, state_dir: Some(dir.path().into()) };
+        let server = ServerConfig { listen, workers: 1, state_dir: Some(dir.path().into()), ..ServerConfig::default() };
         let app = start(&Config { server, zones: vec![zone] }).await.unwrap();
         let names: Vec<String> =
             app.table().zones().flat_map(|zone| zone.plan.names.names.keys()).map(ToString::to_string).collect();

@@ -96,7 +96,7 @@ fn config(nodes: &[NodeSpec], node_port: u16, port: u16) -> Config {
         }
     }
     let listen = vec![SocketAddr::from(([127, 0, 0, 1], port))];
-    Config { server: ServerConfig { listen, workers: 0, pin_workers: false, state_dir: None }, zones: vec![zone] }
+    Config { server: ServerConfig { listen, ..ServerConfig::default() }, zones: vec![zone] }
 }
 
 fn introduction(nodes: &[NodeSpec], node_port: u16, address: Option<SocketAddr>) -> String {

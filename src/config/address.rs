@@ -8,15 +8,15 @@ use crate::model::is_usable_address;
 /// Longest host name, without the trailing dot.
 const MAX_HOST: usize = 253;
 
-/// An address to listen on, or what is wrong with it.
-pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+/// An address to listen on, or what is wrong with it. `usual_port` is what a message suggests.
+pub(super) fn listen(text: &str, usual_port: u16) -> Result<SocketAddr, String> {
     let text = text.trim();
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
     let shown = quoted(text);
     if let Some(address) = bare(text) {
-        return Err(format!("{shown} has no port; write \"{}\"", SocketAddr::new(address, 53)));
+        return Err(format!("{shown} has no port; write \"{}\"", SocketAddr::new(address, usual_port)));
     }
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     let port = port.parse::<u16>().ok();
@@ -27,7 +27,7 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
         )),
         ("localhost", port) => {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(53)));
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(usual_port)));
             Err(format!("{shown} is a name; write the address: \"{address}\""))
         }
         (host, None) if host.parse::<u16>().is_ok() => {
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn listen_addresses_have_an_address_and_a_port() {
         for good in ["127.0.0.1:5300", "[::]:53", "0.0.0.0:0"] {
-            assert_eq!(listen(good).unwrap().to_string(), good);
+            assert_eq!(listen(good, 53).unwrap().to_string(), good);
         }
         let cases = [
             ("127.0.0.1", "\"127.0.0.1\" has no port; write \"127.0.0.1:53\""),
@@ -166,7 +166,7 @@ mod tests {
             ),
         ];
         for (text, expected) in cases {
-            assert_eq!(listen(text).unwrap_err(), expected);
+            assert_eq!(listen(text, 53).unwrap_err(), expected);
         }
     }
 }

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
 use hickory_proto::rr::Name;
 
-use super::{Answers, ClusterConfig, HealthConfig, Scheme, ServerConfig, ZoneConfig};
+use super::{
+    Answers, ClusterConfig, CookieConfig, HealthConfig, RateLimitConfig, Scheme, ServerConfig, TcpConfig, TlsConfig,
+    ZoneConfig,
+};
+use crate::model::{Access, Prefixes};
 
 /// The zone served when seeds are given and no zone is named: the name all examples use.
 pub const DEFAULT_ZONE: &str = "alternator.local";
@@ -18,6 +22,41 @@ impl Default for ServerConfig {
             workers: 0,
             pin_workers: false,
             state_dir: None,
+            identity: None,
+            version: None,
+            proxy_from: Prefixes::default(),
+            access: Vec::new(),
+            cookies: CookieConfig::default(),
+            tcp: TcpConfig::default(),
+            rate_limit: RateLimitConfig::default(),
+            tls: TlsConfig::default(),
+        }
+    }
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        // 150 MiB at the very worst, and no more descriptors than a server has beside those of discovery and probes.
+        // RFC 7766 section 6.2.3 leaves times to us: clients reuse connections for seconds, not minutes.
+        TcpConfig {
+            connections: 1024,
+            connections_per_client: 128,
+            queries: 0,
+            idle: Duration::from_secs(30),
+            lifetime: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+impl Default for RateLimitConfig {
+    fn default() -> Self {
+        RateLimitConfig {
+            responses_per_second: 0,
+            slip: 2,
+            dry_run: false,
+            prefix_v4: 24,
+            prefix_v6: 56,
+            exempt: Prefixes::default(),
         }
     }
 }
@@ -32,6 +71,7 @@ impl ZoneConfig {
             answers: Answers::Auto,
             subnet_prefix_v4: 24,
             datacenter_failover: false,
+            access: Access::default(),
             preferred_datacenter: None,
             preferred_rack: None,
             cluster: ClusterConfig::default(),

@@ -146,9 +146,10 @@ impl Reader {
                 Some(Value::Table(self.section(section, path, table)))
             }
             (Kind::Zones, DeValue::Table(zones)) => Some(Value::Table(self.zones(zones))),
-            (Kind::Scopes, DeValue::Array(items)) => {
+            (Kind::Tables(section), DeValue::Array(items)) => {
                 self.places.note(path.clone(), place);
-                Some(Value::Array(items.iter().enumerate().filter_map(|item| self.scope(path, item)).collect()))
+                let tables = items.iter().enumerate().map(|item| self.table(section, path, item));
+                Some(Value::Array(tables.collect()))
             }
             (Kind::Datacenters, DeValue::Table(datacenters)) => {
                 self.places.note(path.clone(), place);
@@ -202,17 +203,17 @@ impl Reader {
         out
     }
 
-    /// One of `[[scopes]]`. One of another kind keeps its number, so that the places of those behind it stay right.
-    fn scope(&mut self, path: &KeyPath, (index, item): (usize, &Spanned<DeValue<'_>>)) -> Option<Value> {
+    /// One of a list of tables. One of another kind keeps its number, so that the places of those behind it stay right.
+    fn table(&mut self, section: Section, path: &KeyPath, (index, item): (usize, &Spanned<DeValue<'_>>)) -> Value {
         let path = path.item(index);
         let place = self.place(item);
         let DeValue::Table(table) = item.get_ref() else {
-            self.wrong(&path, place, "must be a table, such as { label = \"web\", chain = [\"dc1\", \"cluster\"] }");
+            self.wrong(&path, place, format!("must be a table, such as {}", section.example()));
             self.places.refuse(path.key("chain"));
-            return Some(Value::Table(Table::new()));
+            return Value::Table(Table::new());
         };
         self.places.note_table(path.clone(), place);
-        Some(Value::Table(self.section(Section::Scope, &path, table)))
+        Value::Table(self.section(section, &path, table))
     }
 
     fn datacenters(&mut self, path: &KeyPath, datacenters: &DeTable<'_>) -> Table {
@@ -286,7 +287,7 @@ fn wrong_kind(key: &Key, path: &KeyPath, value: &DeValue<'_>) -> String {
         (Kind::List, DeValue::String(text)) => format!("must be a list: {name} = [{}]", quoted(text)),
         (Kind::Zones, _) => format!("must be a table, which begins with {example}"),
         (Kind::Section(_), _) => format!("must be a table, which begins with [{path}]"),
-        (Kind::Scopes, _) => format!("must be a list of tables; each begins with [[{path}]]"),
+        (Kind::Tables(_), _) => format!("must be a list of tables; each begins with [[{path}]]"),
         _ => format!("must be {}, not {}: {name} = {example}", kind.noun(), a(value.type_str())),
     }
 }

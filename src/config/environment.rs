@@ -7,9 +7,11 @@
 //! |---|---|
 //! | `ALTERNATOR_DNS_CONFIG` | the configuration file, as `--config` |
 //! | `ALTERNATOR_DNS_ZONE` | the zone meant, as `--zone` |
-//! | `ALTERNATOR_DNS_SERVER__LISTEN` | `server.listen`; so for every key of `[server]` |
+//! | `ALTERNATOR_DNS_SERVER__LISTEN` | `server.listen`; so for every key of `[server]` but `access` |
+//! | `ALTERNATOR_DNS_SERVER__TCP__IDLE` | `server.tcp.idle`; so for every key of the tables of `[server]` |
 //! | `ALTERNATOR_DNS_TTL` | the zone's `ttl`; so for every plain key of the zone |
 //! | `ALTERNATOR_DNS_CLUSTER__SEEDS` | the zone's `cluster.seeds`; so for all but `datacenters` |
+//! | `ALTERNATOR_DNS_ACCESS__ALLOW` | the zone's `access.allow`; so for every key of `access` |
 //! | `ALTERNATOR_DNS_HEALTH__INTERVAL` | the zone's `health.interval`; so for every key of `health` |
 //!
 //! Lists are separated by commas. An empty variable counts as not set: that is what `${TTL:-}` in a compose file
@@ -61,7 +63,7 @@ pub(super) struct Setting {
 impl Setting {
     /// Whether it needs a zone.
     pub(super) fn is_of_zone(&self) -> bool {
-        self.key.section != Section::Server
+        !self.key.section.is_of_server()
     }
 }
 
@@ -128,7 +130,7 @@ impl Environment {
 /// A key that no variable can hold, asked for by one.
 fn only_in_file(rest: &str) -> Option<&'static Key> {
     let last = rest.rsplit("__").next()?.to_ascii_lowercase();
-    KEYS.iter().find(|key| matches!(key.kind, Kind::Scopes | Kind::Datacenters) && key.name == last)
+    KEYS.iter().find(|key| matches!(key.kind, Kind::Tables(_) | Kind::Datacenters) && key.name == last)
 }
 
 /// Whether Kubernetes made this variable, for a service whose name begins with ours: such variables appear in every

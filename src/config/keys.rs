@@ -12,26 +12,65 @@ pub(super) enum Section {
     Root,
     /// `[server]`
     Server,
+    /// `[[server.access]]`
+    ListenerAccess,
+    /// `[server.cookies]`
+    Cookies,
+    /// `[server.tcp]`
+    Tcp,
+    /// `[server.rate_limit]`
+    RateLimit,
+    /// `[server.tls]`
+    Tls,
     /// `[zones."NAME"]`
     Zone,
     /// `[zones."NAME".cluster]`
     Cluster,
     /// `[zones."NAME".health]`
     Health,
+    /// `[zones."NAME".access]`
+    ZoneAccess,
     /// `[[zones."NAME".scopes]]`
     Scope,
 }
 
 impl Section {
+    /// Whether it belongs to the process, not to a zone.
+    pub(super) fn is_of_server(self) -> bool {
+        matches!(
+            self,
+            Section::Server
+                | Section::ListenerAccess
+                | Section::Cookies
+                | Section::Tcp
+                | Section::RateLimit
+                | Section::Tls
+        )
+    }
+
+    /// A table of a list of such tables, as TOML spells it in one line.
+    pub(super) fn example(self) -> &'static str {
+        match self {
+            Section::ListenerAccess => "{ allow = [\"10.0.0.0/8\"] }",
+            _ => "{ label = \"web\", chain = [\"dc1\", \"cluster\"] }",
+        }
+    }
+
     /// The section's heading for a zone of that name.
     fn heading(self, zone: &str) -> String {
         let zone = KeyPath::zone(zone);
         match self {
             Section::Root => "the file".to_owned(),
             Section::Server => "[server]".to_owned(),
+            Section::ListenerAccess => "[[server.access]]".to_owned(),
+            Section::Cookies => "[server.cookies]".to_owned(),
+            Section::Tcp => "[server.tcp]".to_owned(),
+            Section::RateLimit => "[server.rate_limit]".to_owned(),
+            Section::Tls => "[server.tls]".to_owned(),
             Section::Zone => format!("[{zone}]"),
             Section::Cluster => format!("[{zone}.cluster]"),
             Section::Health => format!("[{zone}.health]"),
+            Section::ZoneAccess => format!("[{zone}.access]"),
             Section::Scope => format!("[[{zone}.scopes]]"),
         }
     }
@@ -45,7 +84,7 @@ pub(super) enum Kind {
     /// A table of zones by name.
     Zones,
     /// A list of tables.
-    Scopes,
+    Tables(Section),
     /// A table of datacenters, each with a list of racks.
     Datacenters,
     /// Text.
@@ -69,7 +108,7 @@ impl Kind {
     pub(super) fn noun(self) -> &'static str {
         match self {
             Kind::Section(_) | Kind::Zones => "a table",
-            Kind::Scopes => "a list of tables",
+            Kind::Tables(_) => "a list of tables",
             Kind::Datacenters => "a table of datacenters with their racks",
             Kind::Text => "text in quotes",
             Kind::Duration => "a duration in quotes",
@@ -83,7 +122,7 @@ impl Kind {
 
     /// Whether a variable can hold it.
     fn fits_variable(self) -> bool {
-        !matches!(self, Kind::Section(_) | Kind::Zones | Kind::Scopes | Kind::Datacenters)
+        !matches!(self, Kind::Section(_) | Kind::Zones | Kind::Tables(_) | Kind::Datacenters)
     }
 }
 
@@ -105,10 +144,15 @@ impl Key {
     pub(super) fn variable(&self) -> Option<String> {
         let level = match self.section {
             Section::Server => "SERVER__",
+            Section::Cookies => "SERVER__COOKIES__",
+            Section::Tcp => "SERVER__TCP__",
+            Section::RateLimit => "SERVER__RATE_LIMIT__",
+            Section::Tls => "SERVER__TLS__",
             Section::Zone => "",
+            Section::ZoneAccess => "ACCESS__",
             Section::Cluster => "CLUSTER__",
             Section::Health => "HEALTH__",
-            Section::Root | Section::Scope => return None,
+            Section::Root | Section::ListenerAccess | Section::Scope => return None,
         };
         self.kind.fits_variable().then(|| format!("{PREFIX}{level}{}", self.name.to_ascii_uppercase()))
     }
@@ -116,8 +160,13 @@ impl Key {
     /// Where it stands, for a zone of that name.
     pub(super) fn path(&self, zone: &str) -> KeyPath {
         match self.section {
-            Section::Root | Section::Scope => KeyPath::root(),
+            Section::Root | Section::ListenerAccess | Section::Scope => KeyPath::root(),
             Section::Server => KeyPath::root().key("server"),
+            Section::Cookies => KeyPath::root().key("server").key("cookies"),
+            Section::Tcp => KeyPath::root().key("server").key("tcp"),
+            Section::RateLimit => KeyPath::root().key("server").key("rate_limit"),
+            Section::Tls => KeyPath::root().key("server").key("tls"),
+            Section::ZoneAccess => KeyPath::zone(zone).key("access"),
             Section::Zone => KeyPath::zone(zone),
             Section::Cluster => KeyPath::zone(zone).key("cluster"),
             Section::Health => KeyPath::zone(zone).key("health"),
@@ -138,6 +187,36 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::Server, "workers", Kind::Integer, "0"),
     key(Section::Server, "pin_workers", Kind::Switch, "false"),
     key(Section::Server, "state_dir", Kind::Text, "\"/var/lib/alternator-dns\""),
+    key(Section::Server, "identity", Kind::Text, "\"ns1\""),
+    key(Section::Server, "version", Kind::Text, "\"1\""),
+    key(Section::Server, "proxy_from", Kind::List, "[\"10.0.0.0/8\"]"),
+    key(Section::Server, "access", Kind::Tables(Section::ListenerAccess), "[[server.access]]"),
+    key(Section::Server, "cookies", Kind::Section(Section::Cookies), "[server.cookies]"),
+    key(Section::Server, "tcp", Kind::Section(Section::Tcp), "[server.tcp]"),
+    key(Section::Server, "rate_limit", Kind::Section(Section::RateLimit), "[server.rate_limit]"),
+    key(Section::Server, "tls", Kind::Section(Section::Tls), "[server.tls]"),
+    key(Section::ListenerAccess, "listeners", Kind::List, "[\"127.0.0.1:5300\"]"),
+    key(Section::ListenerAccess, "allow", Kind::List, "[\"10.0.0.0/8\"]"),
+    key(Section::ListenerAccess, "deny", Kind::List, "[\"10.1.0.0/16\"]"),
+    key(Section::ListenerAccess, "denied", Kind::Text, "\"refuse\""),
+    key(Section::Cookies, "policy", Kind::Text, "\"optional\""),
+    key(Section::Cookies, "secrets", Kind::List, "[\"00112233445566778899aabbccddeeff\"]"),
+    key(Section::Tcp, "connections", Kind::Integer, "1024"),
+    key(Section::Tcp, "connections_per_client", Kind::Integer, "128"),
+    key(Section::Tcp, "queries", Kind::Integer, "0"),
+    key(Section::Tcp, "idle", Kind::Duration, "\"30s\""),
+    key(Section::Tcp, "lifetime", Kind::Duration, "\"1h\""),
+    key(Section::RateLimit, "responses_per_second", Kind::Integer, "0"),
+    key(Section::RateLimit, "slip", Kind::Integer, "2"),
+    key(Section::RateLimit, "dry_run", Kind::Switch, "false"),
+    key(Section::RateLimit, "prefix_v4", Kind::Integer, "24"),
+    key(Section::RateLimit, "prefix_v6", Kind::Integer, "56"),
+    key(Section::RateLimit, "exempt", Kind::List, "[\"10.0.0.0/8\"]"),
+    key(Section::Tls, "listen", Kind::List, "[\"127.0.0.1:853\"]"),
+    key(Section::Tls, "https", Kind::List, "[\"127.0.0.1:443\"]"),
+    key(Section::Tls, "quic", Kind::List, "[\"127.0.0.1:853\"]"),
+    key(Section::Tls, "certificate", Kind::Text, "\"/etc/alternator-dns/certificate.pem\""),
+    key(Section::Tls, "key", Kind::Text, "\"/etc/alternator-dns/key.pem\""),
     key(Section::Zone, "file", Kind::Text, "\"zones/alternator.local.zone\""),
     key(Section::Zone, "ttl", Kind::Duration, "\"5s\""),
     key(Section::Zone, "answers", Kind::Answers, "\"auto\""),
@@ -147,7 +226,8 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::Zone, "preferred_rack", Kind::Text, "\"rack1\""),
     key(Section::Zone, "cluster", Kind::Section(Section::Cluster), "[zones.\"alternator.local\".cluster]"),
     key(Section::Zone, "health", Kind::Section(Section::Health), "[zones.\"alternator.local\".health]"),
-    key(Section::Zone, "scopes", Kind::Scopes, "[[zones.\"alternator.local\".scopes]]"),
+    key(Section::Zone, "access", Kind::Section(Section::ZoneAccess), "[zones.\"alternator.local\".access]"),
+    key(Section::Zone, "scopes", Kind::Tables(Section::Scope), "[[zones.\"alternator.local\".scopes]]"),
     key(Section::Cluster, "seeds", Kind::List, "[\"10.0.0.1\"]"),
     key(Section::Cluster, "scheme", Kind::Text, "\"http\""),
     key(Section::Cluster, "port", Kind::Integer, "8000"),
@@ -160,6 +240,9 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::Health, "rise", Kind::Integer, "2"),
     key(Section::Health, "fall", Kind::Integer, "2"),
     key(Section::Health, "panic_threshold", Kind::Fraction, "0.5"),
+    key(Section::ZoneAccess, "allow", Kind::List, "[\"10.0.0.0/8\"]"),
+    key(Section::ZoneAccess, "deny", Kind::List, "[\"10.1.0.0/16\"]"),
+    key(Section::ZoneAccess, "denied", Kind::Text, "\"refuse\""),
     key(Section::Scope, "label", Kind::Text, "\"web\""),
     key(Section::Scope, "chain", Kind::List, "[\"dc1/rack1\", \"dc1\", \"cluster\"]"),
 ];
@@ -239,7 +322,8 @@ mod tests {
             (
                 Section::Server,
                 server.key("colour"),
-                "unknown key; [server] takes listen, workers, pin_workers, state_dir",
+                "unknown key; [server] takes listen, workers, pin_workers, state_dir, identity, version, proxy_from, \
+                 access, cookies, tcp, rate_limit, tls",
             ),
             (Section::Server, server.key("ttl"), "unknown key here; \"ttl\" belongs in [zones.NAME]"),
             (Section::Zone, zone.key("tll"), "unknown key; did you mean \"ttl\"?"),

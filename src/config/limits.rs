@@ -26,6 +26,29 @@ pub(super) const PREFIX_V4: RangeInclusive<i64> = 0..=32;
 /// Records per response. A thousand AAAA records are 28 kB, which only TCP carries; more help no client, and 0
 /// already means all.
 pub(super) const ANSWERS: RangeInclusive<u16> = 0..=1000;
+/// Octets of an identity or version. Host names and releases are shorter, and every octet makes replies longer than
+/// queries.
+pub(super) const MAX_TOLD: usize = 64;
+/// Secrets of cookies: the one in use, and one before or after it.
+pub(super) const MAX_SECRETS: usize = 2;
+/// Prefixes in one list; address lists longer than this belong into a firewall.
+pub(super) const MAX_PREFIXES: usize = 4096;
+/// Connections. Each may hold some 150 KiB at the very worst, and takes a descriptor.
+pub(super) const CONNECTIONS: RangeInclusive<i64> = 1..=1_000_000;
+/// Queries of a connection.
+pub(super) const QUERIES: RangeInclusive<i64> = 0..=i64::MAX;
+/// Idle time-outs of connections. Under 100 ms a client across an ocean loses its connection while it asks; more than
+/// an hour is not idling but forgotten.
+pub(super) const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
+/// Lifetimes of connections.
+pub(super) const LIFETIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+/// Responses per second: more than a million of one kind to one prefix is what a limit is to prevent.
+pub(super) const RATE: RangeInclusive<i64> = 0..=1_000_000;
+/// Every how-manieth limited response is sent truncated.
+pub(super) const SLIP: RangeInclusive<i64> = 0..=100;
+/// Bits of a client's prefix. Zero would take all the world for one client.
+pub(super) const CLIENT_V4: RangeInclusive<i64> = 8..=32;
+pub(super) const CLIENT_V6: RangeInclusive<i64> = 16..=128;
 /// Zones: each has a poller and probers of its own.
 pub(super) const MAX_ZONES: usize = 256;
 /// Listen addresses: each has workers of its own.

@@ -10,19 +10,11 @@
 //! | [`Problem`] | one thing wrong in a file, with file, line, key and what would be right |
 //! | reference | `reference.toml`: every option, commented, with its default; `alternator-dns config` prints it |
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, net::IpAddr, num::NonZeroU16, path::PathBuf, sync::Arc, time::Duration};
 
 use hickory_proto::rr::Name;
 
-use crate::model::Scope;
+use crate::model::{Access, Scope};
 
 mod address;
 mod defaults;
@@ -37,6 +29,7 @@ mod problem;
 mod raw;
 mod reference;
 mod scopes;
+mod server;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -46,6 +39,9 @@ pub use environment::{Flags, environment};
 pub use load::{Loaded, NO_ZONE, SEARCH, load, zone_files};
 pub use problem::Problem;
 pub use reference::reference;
+pub use server::{
+    CookieConfig, CookiePolicy, CookieSecret, ListenerAccess, RateLimitConfig, ServerConfig, TcpConfig, TlsConfig,
+};
 
 /// Everything the server was told.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,19 +50,6 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[zones."NAME"]`, by name. Empty when none was given; `serve` refuses that.
     pub zones: Vec<ZoneConfig>,
-}
-
-/// `[server]`: what belongs to the process.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServerConfig {
-    /// Addresses to answer on, UDP and TCP each. Port 0 takes a free one (the same for both).
-    pub listen: Vec<SocketAddr>,
-    /// Workers per address, for UDP and for TCP each; 0 = one per CPU.
-    pub workers: usize,
-    /// Whether each worker stays on one CPU.
-    pub pin_workers: bool,
-    /// Where the last topology of each zone is kept for the next start; `None` = nowhere.
-    pub state_dir: Option<PathBuf>,
 }
 
 /// One zone and the cluster behind it.
@@ -84,6 +67,8 @@ pub struct ZoneConfig {
     pub subnet_prefix_v4: u8,
     /// Whether a datacenter without an eligible node falls back to the whole cluster.
     pub datacenter_failover: bool,
+    /// Who may ask for its names.
+    pub access: Access,
     /// The apex prefers this datacenter.
     pub preferred_datacenter: Option<Arc<str>>,
     /// The apex prefers this rack of `preferred_datacenter`.

@@ -21,6 +21,66 @@ pub(super) struct RawServer {
     pub(super) workers: Option<i64>,
     pub(super) pin_workers: Option<bool>,
     pub(super) state_dir: Option<String>,
+    pub(super) identity: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) proxy_from: Option<Vec<String>>,
+    pub(super) access: Option<Vec<RawAccess>>,
+    pub(super) cookies: RawCookies,
+    pub(super) tcp: RawTcp,
+    pub(super) rate_limit: RawRateLimit,
+    pub(super) tls: RawTls,
+}
+
+/// `[[server.access]]`, and `[zones."NAME".access]`, which has no listeners.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawAccess {
+    pub(super) listeners: Option<Vec<String>>,
+    pub(super) allow: Option<Vec<String>>,
+    pub(super) deny: Option<Vec<String>>,
+    pub(super) denied: Option<String>,
+}
+
+/// `[server.cookies]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawCookies {
+    pub(super) policy: Option<String>,
+    pub(super) secrets: Option<Vec<String>>,
+}
+
+/// `[server.tcp]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawTcp {
+    pub(super) connections: Option<i64>,
+    pub(super) connections_per_client: Option<i64>,
+    pub(super) queries: Option<i64>,
+    pub(super) idle: Option<String>,
+    pub(super) lifetime: Option<String>,
+}
+
+/// `[server.rate_limit]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRateLimit {
+    pub(super) responses_per_second: Option<i64>,
+    pub(super) slip: Option<i64>,
+    pub(super) dry_run: Option<bool>,
+    pub(super) prefix_v4: Option<i64>,
+    pub(super) prefix_v6: Option<i64>,
+    pub(super) exempt: Option<Vec<String>>,
+}
+
+/// `[server.tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawTls {
+    pub(super) listen: Option<Vec<String>>,
+    pub(super) https: Option<Vec<String>>,
+    pub(super) quic: Option<Vec<String>>,
+    pub(super) certificate: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 /// `[zones."NAME"]`
@@ -33,6 +93,7 @@ pub(super) struct RawZone {
     pub(super) answers: Option<String>,
     pub(super) subnet_prefix_v4: Option<i64>,
     pub(super) datacenter_failover: Option<bool>,
+    pub(super) access: RawAccess,
     pub(super) preferred_datacenter: Option<String>,
     pub(super) preferred_rack: Option<String>,
     pub(super) cluster: RawCluster,

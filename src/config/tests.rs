@@ -1,6 +1,6 @@
 //! The configuration as an operator meets it: files, variables and flags in; a configuration or exact texts out.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
 
 use hickory_proto::rr::Name;
 use proptest::prelude::*;
@@ -10,6 +10,9 @@ use super::{
     keys::{KEYS, Kind},
     *,
 };
+use crate::model::{Denied, Prefix};
+
+mod server;
 
 /// A folder with one configuration file.
 struct Case {
@@ -107,6 +110,7 @@ fn a_full_file_is_read_to_the_last_value() {
             workers: 4,
             pin_workers: true,
             state_dir: Some(case.folder.path().join("state")),
+            ..ServerConfig::default()
         },
         zones: vec![ZoneConfig {
             apex: Name::from_ascii("alternator.example.").unwrap(),
@@ -115,6 +119,7 @@ fn a_full_file_is_read_to_the_last_value() {
             answers: Answers::Count(8.try_into().unwrap()),
             subnet_prefix_v4: 16,
             datacenter_failover: true,
+            access: Access::default(),
             preferred_datacenter: Some("dc1".into()),
             preferred_rack: Some("rack1".into()),
             cluster: ClusterConfig {
@@ -490,8 +495,15 @@ fn more_than_the_bounds_is_refused() {
 
 #[test]
 fn every_example_of_a_key_is_a_right_value() {
-    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Section(_) | Kind::Zones | Kind::Scopes)) {
+    for key in KEYS.iter().filter(|key| !matches!(key.kind, Kind::Section(_) | Kind::Zones | Kind::Tables(_))) {
         let text = match key.section {
+            keys::Section::ListenerAccess => format!("[[server.access]]\n{} = {}", key.name, key.example),
+            keys::Section::Tls => {
+                let needed = ["listen = [\"127.0.0.1:853\"]", "certificate = \"c\"", "key = \"k\""];
+                let others = needed.iter().filter(|other| !other.starts_with(&format!("{} ", key.name)));
+                let others: String = others.map(|other| format!("{other}\n")).collect();
+                format!("[server.tls]\n{others}{} = {}", key.name, key.example)
+            }
             keys::Section::Scope => format!("[[zones.a.scopes]]\nchain = [\"dc9\"]\n{} = {}", key.name, key.example)
                 .replace(if key.name == "chain" { "chain = [\"dc9\"]\n" } else { "" }, ""),
             _ => {

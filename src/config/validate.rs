@@ -13,11 +13,13 @@ use std::{
 use hickory_proto::rr::Name;
 
 use super::{
-    Answers, ClusterConfig, Config, HealthConfig, Problem, Scheme, ServerConfig, ZoneConfig, address, limits, name,
+    Answers, ClusterConfig, Config, HealthConfig, Problem, Scheme, ZoneConfig, address, limits, name,
     place::{KeyPath, Place, Places, quoted},
-    raw::{Raw, RawCluster, RawHealth, RawServer, RawZone},
+    raw::{Raw, RawCluster, RawHealth, RawZone},
     scopes,
 };
+
+mod server;
 
 /// What came of judging a configuration.
 #[derive(Debug)]
@@ -120,39 +122,6 @@ impl Judge<'_> {
         }
     }
 
-    fn server(&mut self, raw: &RawServer) -> ServerConfig {
-        let at = KeyPath::root().key("server");
-        let default = ServerConfig::default();
-        let listen_at = at.key("listen");
-        let mut listen = Vec::new();
-        let written = raw.listen.as_deref().unwrap_or_default();
-        self.at_most(&listen_at, written.len(), limits::MAX_LISTEN, "addresses");
-        for (index, text) in written.iter().enumerate().take(limits::MAX_LISTEN) {
-            let item = listen_at.item(index);
-            match self.checked(&item, address::listen(text)) {
-                // Port 0 takes another free port each time.
-                Some(address) if address.port() != 0 && listen.contains(&address) => {
-                    self.wrong(&item, format!("\"{address}\" is listed twice"));
-                }
-                Some(address) => listen.push(address),
-                None => {}
-            }
-        }
-        match &raw.listen {
-            None => listen = default.listen,
-            Some(written) if written.is_empty() => {
-                self.wrong(&listen_at, "is empty; name at least one address, such as [\"127.0.0.1:5300\"]");
-            }
-            Some(_) => {}
-        }
-        ServerConfig {
-            listen,
-            workers: self.number(&at.key("workers"), raw.workers, &limits::WORKERS, default.workers),
-            pin_workers: raw.pin_workers.unwrap_or(default.pin_workers),
-            state_dir: self.path(&at.key("state_dir"), raw.state_dir.as_ref()),
-        }
-    }
-
     /// A zone; `None` when not even its name is right. Its values are judged all the same.
     fn zone(&mut self, name: &str, raw: &RawZone) -> Option<ZoneConfig> {
         let at = KeyPath::zone(name);
@@ -181,6 +150,7 @@ impl Judge<'_> {
                 default.subnet_prefix_v4,
             ),
             datacenter_failover: raw.datacenter_failover.unwrap_or(default.datacenter_failover),
+            access: self.access(&at.key("access"), &raw.access),
             preferred_datacenter,
             preferred_rack,
             cluster: self.cluster(&at.key("cluster"), &raw.cluster),

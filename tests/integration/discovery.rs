@@ -399,8 +399,7 @@ async fn several_zones_with_a_cluster_each_are_served_by_one_process() {
         zone(&other, "other.one.test."),
         ZoneConfig::new(Name::from_ascii("static.test.").unwrap()),
     ];
-    let server =
-        ServerConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], workers: 1, pin_workers: false, state_dir: None };
+    let server = ServerConfig { listen: vec!["127.0.0.1:0".parse().unwrap()], workers: 1, ..ServerConfig::default() };
     let server = TestServer::start(Config { server, zones }).await;
     let becomes = async |name: &str, expected: &[&str]| {
         for dig in [Dig::new(server.address, name, RecordType::A), Dig::new(server.address, name, RecordType::A).tcp()]

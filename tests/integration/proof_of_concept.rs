@@ -252,8 +252,7 @@ async fn any_address_and_port_can_be_listened_on() {
         listen.push("[::1]:0".parse().unwrap());
     }
     let zone = TestServer::zone(&cluster, steady);
-    let config =
-        Config { server: ServerConfig { listen, workers: 2, pin_workers: false, state_dir: None }, zones: vec![zone] };
+    let config = Config { server: ServerConfig { listen, workers: 2, ..ServerConfig::default() }, zones: vec![zone] };
     let server = TestServer::start(config).await;
     for &address in server.app.addresses() {
         assert_ne!(address.port(), 53, "no port that takes a privilege");

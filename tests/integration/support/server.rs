@@ -128,10 +128,7 @@ impl TestServer {
     /// One zone on a free port, one UDP worker, no state file.
     pub fn config(zone: &ZoneConfig) -> Config {
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        Config {
-            server: ServerConfig { listen, workers: 1, pin_workers: false, state_dir: None },
-            zones: vec![zone.clone()],
-        }
+        Config { server: ServerConfig { listen, workers: 1, ..ServerConfig::default() }, zones: vec![zone.clone()] }
     }
 
     /// Starts it; a port 0 to listen on becomes a [`free_port`].
