@@ -1,7 +1,7 @@
 //! Nanoseconds of one `Responder::respond`, by kind of query and EDNS: `cargo bench --bench respond [FILTER]`.
 #![allow(clippy::unwrap_used, reason = "a benchmark: what fails here fails the run")]
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use alternator_dns::{
     server::{Asker, Counters, Responder, Transport},
@@ -12,7 +12,7 @@ use divan::Bencher;
 #[path = "../tests/kinds/mod.rs"]
 mod kinds;
 
-use kinds::{Edns, kinds, table};
+use kinds::{Edns, kinds, settings, table};
 
 static TABLE: LazyLock<Table> = LazyLock::new(table);
 
@@ -50,7 +50,7 @@ fn tcp(bencher: Bencher<'_, '_>, name: &str) {
 
 fn respond(bencher: Bencher<'_, '_>, name: &str, edns: Edns, transport: Transport) {
     let kind = kinds(edns).into_iter().find(|kind| kind.name == name).unwrap();
-    let mut responder = Responder::new(&Counters::default(), &Arc::default(), 1);
+    let mut responder = Responder::new(&Counters::default(), &settings(), 1);
     let mut out = Vec::with_capacity(usize::from(u16::MAX));
     let table = &*TABLE;
     let asker = Asker { source: kind.source, transport, keepalive: 0 };

@@ -12,7 +12,7 @@ use alternator_dns::{
 
 mod kinds;
 
-use kinds::{Edns, Kind, kinds, table};
+use kinds::{Edns, Kind, kinds, settings, table};
 
 /// Queries of a kind that are counted: several rows of a deck, and what a worker does only now and then.
 const REPEATED: usize = 50;
@@ -27,7 +27,7 @@ impl Worker {
     fn new() -> Self {
         let counters = Counters::default();
         let out = Vec::with_capacity(usize::from(u16::MAX));
-        Worker { responder: Responder::new(&counters, &Arc::default(), 1), counters, out }
+        Worker { responder: Responder::new(&counters, &settings(), 1), counters, out }
     }
 
     fn respond(&mut self, table: &Table, kind: &Kind, transport: Transport) {

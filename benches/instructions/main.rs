@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 #[path = "../../tests/kinds/mod.rs"]
 mod kinds;
 
-use kinds::{Edns, Kind, kinds, table, zone};
+use kinds::{Edns, Kind, kinds, settings, table, zone};
 
 /// Queries of a kind in the two runs that are compared: what only the first queries cost is in both.
 const RUNS: [usize; 2] = [100, 1100];
@@ -46,7 +46,7 @@ fn main() {
 fn respond() {
     let table = table();
     let counters = Counters::default();
-    let mut responder = Responder::new(&counters, &Arc::default(), 1);
+    let mut responder = Responder::new(&counters, &settings(), 1);
     let mut out = Vec::with_capacity(usize::from(u16::MAX));
     for edns in Edns::ALL {
         for kind in kinds(edns) {

@@ -28,15 +28,19 @@ pub enum Outcome {
     NotImp,
     /// An EDNS version other than 0.
     BadVers,
+    /// A cookie that has to be brought back first, or that is wrong in a query that only asks for one.
+    BadCookie,
+    /// An asker that may not ask this: refused or not answered, as configured.
+    Denied,
     /// Did not fit: TC, no records.
     Truncated,
-    /// No reply: too short to be DNS, or a response.
+    /// No reply: too short to be DNS, a response, or from an address that is surely forged.
     Dropped,
 }
 
 impl Outcome {
     /// All outcomes, in the order of their numbers.
-    pub const ALL: [Outcome; 10] = [
+    pub const ALL: [Outcome; 12] = [
         Outcome::Answered,
         Outcome::NoData,
         Outcome::NxDomain,
@@ -45,6 +49,8 @@ impl Outcome {
         Outcome::FormErr,
         Outcome::NotImp,
         Outcome::BadVers,
+        Outcome::BadCookie,
+        Outcome::Denied,
         Outcome::Truncated,
         Outcome::Dropped,
     ];
@@ -61,6 +67,8 @@ impl fmt::Display for Outcome {
             Outcome::FormErr => "formerr",
             Outcome::NotImp => "notimp",
             Outcome::BadVers => "badvers",
+            Outcome::BadCookie => "badcookie",
+            Outcome::Denied => "denied",
             Outcome::Truncated => "truncated",
             Outcome::Dropped => "dropped",
         })

@@ -10,12 +10,12 @@ use std::{
 
 use futures_util::FutureExt;
 use hickory_proto::{
-    op::{Edns, Header, HeaderCounts, Message, MessageType, Metadata, OpCode, ResponseCode},
+    op::{Header, HeaderCounts, Message, MessageType, Metadata, OpCode, ResponseCode},
     rr::{
-        DNSClass, Name, RData, Record, RecordType,
+        Name, RData, Record, RecordType,
         rdata::{A, AAAA, HINFO, TXT},
     },
-    serialize::binary::{BinEncodable, BinEncoder},
+    serialize::binary::BinEncoder,
 };
 use hickory_server::{
     net::{NetError, xfer::Protocol},
@@ -24,12 +24,11 @@ use hickory_server::{
 };
 
 use super::{
-    Asker, Outcome,
-    edns::{UDP_SIZE, udp_limit},
-    query::Query,
-    respond::{META_TYPES, outcome_of},
+    Asker,
+    query::{HEADER_LEN, Query},
+    respond::META_TYPES,
 };
-use crate::table::{Answer, Body, Dealer, Found, Table, ZoneInTable, explain, wire_name};
+use crate::table::{Answer, Body, Dealer, Found, Remark, Table, ZoneInTable, explain, wire_name};
 
 /// Aliases followed for one query; a chain this long is nobody's intention.
 const MAX_ALIASES: usize = 8;
@@ -54,6 +53,16 @@ struct Records {
     answers: Vec<Record>,
     authorities: Vec<Record>,
     additionals: Vec<Record>,
+    remark: Option<Remark>,
+}
+
+/// What was written.
+pub(super) struct Written {
+    pub(super) rcode: ResponseCode,
+    pub(super) is_truncated: bool,
+    pub(super) has_answers: bool,
+    /// What is to be said of it.
+    pub(super) remark: Option<Remark>,
 }
 
 impl General {
@@ -62,52 +71,50 @@ impl General {
         General { dealer: Arc::new(Mutex::new(Dealer::new(seed))) }
     }
 
-    /// Appends the answer to one parsed query, like [`super::Responder`] does. The query is put together again from
-    /// what was parsed, so that hickory never sees what an asker wrote in its options.
+    /// Appends the answer to one parsed query, up to where its OPT goes; `room` octets are left for records. The query
+    /// is put together again from what was parsed, so that hickory never sees what an asker wrote in its options.
     #[cold]
-    pub(super) fn answer(&self, table: &Table, query: &Query<'_>, asker: &Asker, out: &mut Vec<u8>) -> Outcome {
-        let mut packet = Vec::with_capacity(12 + query.question.len() + 11);
+    pub(super) fn answer(
+        &self,
+        table: &Table,
+        query: &Query<'_>,
+        asker: &Asker,
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<Written> {
+        let mut packet = Vec::with_capacity(HEADER_LEN + query.question.len());
         packet.extend_from_slice(&query.head.to_be_bytes());
-        packet.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(query.edns.is_some())]);
+        packet.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
         packet.extend_from_slice(query.question);
-        if let Some(edns) = &query.edns {
-            packet.extend_from_slice(&[0, 0, 41]);
-            packet.extend_from_slice(&edns.udp_size.to_be_bytes());
-            packet.extend_from_slice(&[0, edns.version, u8::from(edns.dnssec_ok) << 7, 0, 0, 0]);
-        }
-        let (protocol, limit) = match asker.transport.is_datagram() {
-            true => (Protocol::Udp, udp_limit(query.edns.as_ref())),
-            false => (Protocol::Tcp, usize::from(u16::MAX)),
-        };
-        let Ok(request) = Request::from_bytes(packet, asker.source, protocol) else { return Outcome::Dropped };
-        let sink = Sink { limit: limit as u16, question_len: query.question.len(), reply: Arc::default() };
-        // The handler never waits for anything, so its future is ready at once.
-        let Some(info) = self.reply(table, &request, sink.clone()).now_or_never() else {
-            return Outcome::Dropped;
-        };
+        let protocol = if asker.transport.is_datagram() { Protocol::Udp } else { Protocol::Tcp };
+        let request = Request::from_bytes(packet, asker.source, protocol).ok()?;
+        let question_len = query.question.len();
+        let limit = u16::try_from(HEADER_LEN + question_len + room).unwrap_or(u16::MAX);
+        let sink = Sink { limit, question_len, reply: Arc::default() };
+        let records = self.records(table, &request);
+        // Nothing in it waits for anything, so the future is ready at once.
+        let info = reply(&records, &request, sink.clone()).now_or_never()?;
         out.append(&mut sink.reply.lock().unwrap_or_else(PoisonError::into_inner));
-        if info.truncation { Outcome::Truncated } else { outcome_of(info.response_code, info.counts().answers > 0) }
+        Some(Written {
+            rcode: info.response_code,
+            is_truncated: info.truncation,
+            has_answers: info.counts().answers > 0,
+            remark: records.remark,
+        })
     }
 
     /// Decides a reply.
     fn records(&self, table: &Table, request: &Request) -> Records {
-        let refused = |rcode| Records { rcode, ..Records::default() };
-        if request.metadata.op_code != OpCode::Query {
-            return refused(ResponseCode::NotImp);
-        }
-        let Ok(info) = request.request_info() else { return refused(ResponseCode::FormErr) };
-        if request.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
-            return refused(ResponseCode::BADVERS);
-        }
-        if info.query.query_class() != DNSClass::IN {
-            return refused(ResponseCode::Refused);
-        }
+        let refused = |rcode, remark| Records { rcode, remark, ..Records::default() };
+        let Ok(info) = request.request_info() else { return refused(ResponseCode::FormErr, None) };
         match info.query.query_type() {
-            RecordType::OPT => return refused(ResponseCode::FormErr),
-            RecordType::AXFR | RecordType::IXFR => return refused(ResponseCode::Refused),
+            RecordType::OPT => return refused(ResponseCode::FormErr, None),
+            RecordType::AXFR | RecordType::IXFR => return refused(ResponseCode::Refused, Some(Remark::NOT_SUPPORTED)),
             RecordType::ANY => {}
             // TKEY, TSIG, MAILB, MAILA: meta types that ask for a service we do not have.
-            other if META_TYPES.contains(&u16::from(other)) => return refused(ResponseCode::NotImp),
+            other if META_TYPES.contains(&u16::from(other)) => {
+                return refused(ResponseCode::NotImp, Some(Remark::NOT_SUPPORTED));
+            }
             _ => {}
         }
         let name = info.query.original().name().clone();
@@ -122,6 +129,7 @@ impl General {
             let (zone, entry) = match table.find(&wire_name(&name.to_lowercase())) {
                 Found::Outside if step == 0 => {
                     records.rcode = ResponseCode::Refused;
+                    records.remark = Some(Remark::NOT_AUTHORITATIVE);
                     return;
                 }
                 // The alias points away from us; whoever asked goes on from there.
@@ -172,6 +180,7 @@ impl General {
         match answer {
             Answer::Dealt(index) => {
                 let dealt = &zone.zone.dealt[*index];
+                records.remark = dealt.remark.as_deref().cloned();
                 let shape = dealt.deck.shape_for(source.ip());
                 let slot = zone.first_slot + dealt.slot + shape as usize;
                 let row = self.dealer.lock().unwrap_or_else(PoisonError::into_inner).next(slot, dealt.deck.rows());
@@ -180,12 +189,14 @@ impl General {
                 records.answers.extend(bytes.chunks_exact(record_len).filter_map(|bytes| address_record(&name, bytes)));
             }
             Answer::Fixed(body) => {
+                records.remark = body.remark().cloned();
                 let Some(message) = decoded(zone, body, &name, qtype) else { return };
                 records.answers.extend(message.answers);
                 records.authorities.extend(message.authorities);
                 records.additionals.extend(message.additionals);
             }
-            Answer::Unready => {
+            Answer::Unready(remark) => {
+                records.remark = remark.as_deref().cloned();
                 records.rcode = ResponseCode::ServFail;
                 records.authoritative = false;
                 records.answers.clear();
@@ -232,34 +243,25 @@ fn decoded(zone: &ZoneInTable, body: &Body, name: &Name, qtype: RecordType) -> O
     Message::from_vec(&bytes).ok()
 }
 
-impl General {
-    /// Decides a reply and writes it to the sink.
-    async fn reply(&self, table: &Table, request: &Request, mut sink: impl ResponseHandler) -> ResponseInfo {
-        let records = self.records(table, request);
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        metadata.response_code = records.rcode;
-        metadata.authoritative = records.authoritative;
-        let edns = request.edns.as_ref().map(|asked| {
-            let mut edns = Edns::new();
-            edns.set_max_payload(UDP_SIZE);
-            edns.set_dnssec_ok(asked.flags().dnssec_ok);
-            edns
-        });
-        let response = MessageResponseBuilder::new(&request.queries, edns.as_ref()).build(
-            metadata,
-            &records.answers,
-            &records.authorities,
-            [],
-            &records.additionals,
-        );
-        match sink.send_response(response).await {
-            Ok(info) => info,
-            Err(error) => {
-                tracing::debug!(%error, "a reply could not be written");
-                let mut metadata = Metadata::new(request.metadata.id, MessageType::Response, OpCode::Query);
-                metadata.response_code = ResponseCode::ServFail;
-                Header { metadata, counts: HeaderCounts::default() }.into()
-            }
+/// Writes a reply to the sink.
+async fn reply(records: &Records, request: &Request, mut sink: impl ResponseHandler) -> ResponseInfo {
+    let mut metadata = Metadata::response_from_request(&request.metadata);
+    metadata.response_code = records.rcode;
+    metadata.authoritative = records.authoritative;
+    let response = MessageResponseBuilder::new(&request.queries, None).build(
+        metadata,
+        &records.answers,
+        &records.authorities,
+        [],
+        &records.additionals,
+    );
+    match sink.send_response(response).await {
+        Ok(info) => info,
+        Err(error) => {
+            tracing::debug!(%error, "a reply could not be written");
+            let mut metadata = Metadata::new(request.metadata.id, MessageType::Response, OpCode::Query);
+            metadata.response_code = ResponseCode::ServFail;
+            Header { metadata, counts: HeaderCounts::default() }.into()
         }
     }
 }
@@ -285,22 +287,14 @@ impl ResponseHandler for Sink {
             impl Iterator<Item = &'a Record> + Send + 'a,
         >,
     ) -> Result<ResponseInfo, NetError> {
-        let edns = response.edns().cloned();
         let mut bytes = Vec::new();
         let mut encoder = BinEncoder::new(&mut bytes);
         encoder.set_max_size(self.limit);
         let info = response.destructive_emit(&mut encoder)?;
         if info.truncation {
-            // hickory keeps the records that fit and then has no room for the OPT, which a reply to a query with
-            // OPT must carry (RFC 6891 section 7): keep header and question, and write the OPT again.
-            bytes.truncate(12 + self.question_len);
-            bytes[6..12].fill(0);
-            if let Some(edns) = edns {
-                let mut opt = Vec::new();
-                Record::from(&edns).emit(&mut BinEncoder::new(&mut opt))?;
-                bytes[11] = 1;
-                bytes.extend_from_slice(&opt);
-            }
+            // hickory keeps the records that fit; a cut RRset would be taken for a whole one by clients that ignore TC.
+            bytes.truncate(HEADER_LEN + self.question_len);
+            bytes[6..HEADER_LEN].fill(0);
         }
         *self.reply.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
         Ok(info)

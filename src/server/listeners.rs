@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-use super::{Counters, Responder, Settings, affinity, tcp, udp};
+use super::{Cookies, Counters, Responder, Settings, affinity, tcp, udp};
 use crate::{config::ServerConfig, table::Table};
 
 /// Connections the kernel holds until they are accepted; the common maximum (`net.core.somaxconn` before Linux 5.4
@@ -67,7 +67,7 @@ pub struct Bound {
     tcp: Vec<TcpListener>,
     /// Workers per address.
     workers: usize,
-    pin_workers: bool,
+    config: ServerConfig,
 }
 
 /// Binds UDP and TCP on every address, a socket for each worker, or nothing.
@@ -77,7 +77,7 @@ pub fn bind(config: &ServerConfig) -> Result<Bound, BindError> {
         workers => workers,
     };
     let (addresses, udp, tcp) = (Vec::new(), Vec::new(), Vec::new());
-    let mut bound = Bound { addresses, udp, tcp, workers, pin_workers: config.pin_workers };
+    let mut bound = Bound { addresses, udp, tcp, workers, config: config.clone() };
     for &address in &config.listen {
         let (address, tcp, udp) = bind_one(address, workers)?;
         bound.addresses.push(address);
@@ -156,11 +156,21 @@ impl Bound {
     pub fn run(self, table: &Arc<ArcSwap<Table>>, counters: &Counters, seed: u64) -> io::Result<Running> {
         let stop = Stop::default();
         let (report, ended) = mpsc::channel(1);
-        let mut running = Running { addresses: self.addresses, stop: stop.clone(), threads: Vec::new(), ended };
+        let mut running = Running { addresses: self.addresses.clone(), stop: stop.clone(), threads: Vec::new(), ended };
         let mut rng = fastrand::Rng::with_seed(seed);
-        let cpus = if self.pin_workers { affinity::cpus() } else { Vec::new() };
-        let settings = Arc::<Settings>::default();
+        let cpus = if self.config.pin_workers { affinity::cpus() } else { Vec::new() };
+        let cookies = Cookies::new(&self.config.cookies).map_err(io::Error::other)?;
+        // Addresses that come later are not known: replies to them are dropped where they arrive, being responses.
+        let is_wildcard = self.addresses.iter().any(|address| address.ip().is_unspecified());
+        let interfaces = if is_wildcard { udp::interface_addresses() } else { Vec::new() };
+        let settings_at = |(listener, _): (&SocketAddr, _)| {
+            Arc::new(Settings::new(&self.config, *listener, cookies.clone(), &self.addresses, &interfaces))
+        };
+        let settings: Vec<_> = self.config.listen.iter().zip(&self.addresses).map(settings_at).collect();
+        let workers = self.workers;
         let mut start = |kind: &str, index: usize, work: Box<dyn FnOnce(Responder) + Send>| {
+            // The sockets of an address stand together, one for each worker.
+            let settings = &settings[index / workers];
             let (settings, counters, seed) = (settings.clone(), counters.clone(), rng.u64(..));
             let name = format!("{kind}-{index}");
             let guard = Guard { name: name.clone(), stop: stop.clone(), report: report.clone() };

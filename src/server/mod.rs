@@ -4,20 +4,25 @@
 //! udp (a thread per worker) ──┐                         ┌─ compiled answers: copied from the Table
 //!                             ├─ Responder::respond ────┤
 //! tcp (a thread per worker) ──┘        query: parse     └─ general: everything unusual, through hickory
+//!                                                       reply: written with its EDNS options
 //! ```
 //!
 //! | word | meaning |
 //! |---|---|
 //! | [`Responder`] | one worker's answering state: the Table, its cursors, its counters |
 //! | [`Query`] | a parsed packet |
+//! | [`Asker`] | who sent a packet, and over which transport |
+//! | [`Settings`] | what the operator chose about answering, the same for all workers of a listener |
 //! | [`Outcome`] | what a query became, for counting; an rcode is a value, never an error |
 //! | general path | [`General`], hickory-server's handler over the same Table: ANY, aliases, explanations, meta types |
 //!
 //! Standards: RFC 1034/1035 (answers, TCP framing), 2181 (RRsets, additional data), 2308 (negative answers),
-//! 4592 (wildcards), 6891 (EDNS), 7766 (TCP), 8020 (nothing below NXDOMAIN), 8482 (ANY), 9619 (one question).
+//! 4592 (wildcards), 4892 (CHAOS), 6891 (EDNS; its options are listed in `edns`), 7766 (TCP), 8020 (nothing below
+//! NXDOMAIN), 8482 (ANY), 9619 (one question).
 
 mod affinity;
 mod asker;
+mod chaos;
 mod counters;
 mod edns;
 #[cfg(test)]
@@ -25,6 +30,7 @@ mod equality;
 mod general;
 mod listeners;
 mod query;
+mod reply;
 mod respond;
 mod settings;
 mod tcp;
@@ -32,6 +38,7 @@ mod udp;
 
 pub use asker::{Asker, Transport};
 pub use counters::{Counters, Outcome};
+pub use edns::Cookies;
 pub use general::General;
 pub use listeners::{BindError, Bound, Running, bind};
 pub use query::{NameBuffer, Parsed, Query, parse};

@@ -1,6 +1,6 @@
 //! Reading a query: only what an answer depends on, in place, with every bound checked.
 
-use super::edns::{Edns, OPT_LEN};
+use super::edns::{self, Edns, OPT_LEN};
 
 /// Octets of a DNS header.
 pub(super) const HEADER_LEN: usize = 12;
@@ -35,7 +35,7 @@ pub struct Query<'p> {
     /// QCLASS.
     pub qclass: u16,
     /// The OPT record, if there is one.
-    pub edns: Option<Edns>,
+    pub edns: Option<Edns<'p>>,
 }
 
 /// A packet that is no query we can answer.
@@ -46,7 +46,7 @@ pub struct Bad<'p> {
     /// The question where there is exactly one that could be read, else empty.
     pub question: &'p [u8],
     /// The OPT record, if one was read: its reply needs one too (RFC 6891 section 7).
-    pub edns: Option<Edns>,
+    pub edns: Option<Edns<'p>>,
     /// What is wrong.
     pub why: Why,
 }
@@ -56,6 +56,8 @@ pub struct Bad<'p> {
 pub enum Why {
     /// Not well-formed, or not exactly one question: FORMERR.
     Malformed,
+    /// Well-formed, with no question and no records but an OPT: how a cookie is asked for (RFC 7873 section 5.4).
+    NoQuestion,
     /// An opcode other than QUERY: NOTIMP.
     Opcode,
 }
@@ -143,7 +145,7 @@ pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
 }
 
 /// Reads what may be anything: as many questions and records as the header says.
-fn parse_counted(packet: &[u8], head: u32, counts: [u8; 8]) -> Result<(Question<'_>, Option<Edns>), Bad<'_>> {
+fn parse_counted(packet: &[u8], head: u32, counts: [u8; 8]) -> Result<(Question<'_>, Option<Edns<'_>>), Bad<'_>> {
     let mut reader = Reader { packet, at: HEADER_LEN };
     let count = |at: usize| u16::from_be_bytes([counts[at], counts[at + 1]]);
     // An unknown opcode explains whatever else looks wrong: its message may have another shape.
@@ -159,6 +161,9 @@ fn parse_counted(packet: &[u8], head: u32, counts: [u8; 8]) -> Result<(Question<
         }
     }
     let Records { edns, well_formed } = reader.records(count(2), count(4), count(6));
+    if questions == 0 && why == Why::Malformed && well_formed && edns.is_some() && counts[2..6] == [0; 4] {
+        return Err(Bad { head, question: &[], edns, why: Why::NoQuestion });
+    }
     match first {
         Some(question) if questions == 1 && well_formed && why != Why::Opcode => Ok((question, edns)),
         Some(question) if questions == 1 => Err(Bad { head, question: question.bytes, edns, why }),
@@ -174,8 +179,8 @@ struct Question<'p> {
 }
 
 /// What the sections behind the question hold.
-struct Records {
-    edns: Option<Edns>,
+struct Records<'p> {
+    edns: Option<Edns<'p>>,
     well_formed: bool,
 }
 
@@ -212,20 +217,21 @@ impl<'p> Reader<'p> {
 
     /// An OPT record of version 0 (RFC 6891 section 6.1.2), if that is what comes next.
     #[inline(always)]
-    fn opt(&self) -> Option<Edns> {
+    fn opt(&self) -> Option<Edns<'p>> {
         let (record, data) = self.packet.get(self.at..)?.split_first_chunk::<OPT_LEN>()?;
         let [0, 0, 41, size_high, size_low, _, 0, flags, _, len_high, len_low] = *record else { return None };
         let len = u16::from_be_bytes([len_high, len_low]);
-        if len > 0 && !options_well_formed(data.get(..usize::from(len))?) {
+        let options = data.get(..usize::from(len))?;
+        if len > 0 && !edns::well_formed(options) {
             return None;
         }
         let udp_size = u16::from_be_bytes([size_high, size_low]);
-        Some(Edns { udp_size, version: 0, dnssec_ok: flags & 0x80 != 0 })
+        Some(Edns { udp_size, version: 0, dnssec_ok: flags & 0x80 != 0, options })
     }
 
     /// The records behind the question. Answers and authorities in a query mean nothing, but must be well-formed;
     /// what follows the last record is ignored.
-    fn records(&mut self, answers: u16, authorities: u16, additionals: u16) -> Records {
+    fn records(&mut self, answers: u16, authorities: u16, additionals: u16) -> Records<'p> {
         let mut records = Records { edns: None, well_formed: true };
         let before = u32::from(answers) + u32::from(authorities);
         for number in 0..before + u32::from(additionals) {
@@ -233,10 +239,10 @@ impl<'p> Reader<'p> {
                 Some((record, _)) if record.rtype != TYPE_OPT => continue,
                 // RFC 6891 section 6.1.1: one OPT at most, in the additional section, owned by the root.
                 Some((record, data)) if number >= before && records.edns.is_none() && record.owner_is_root => {
-                    let edns = record.edns();
+                    let edns = record.edns(data);
                     records.edns = Some(edns);
                     // What the options of another version look like is not ours to judge; it gets BADVERS.
-                    edns.version > 0 || options_well_formed(data)
+                    edns.version > 0 || edns::well_formed(data)
                 }
                 _ => false,
             };
@@ -291,21 +297,9 @@ struct RecordHead {
 
 impl RecordHead {
     /// RFC 6891 section 6.1.3: the class is the payload size; the TTL is extended rcode, version, DO and zeros.
-    fn edns(&self) -> Edns {
-        Edns { udp_size: self.class, version: self.ttl[0][1], dnssec_ok: self.ttl[1][0] & 0x80 != 0 }
+    fn edns<'p>(&self, options: &'p [u8]) -> Edns<'p> {
+        Edns { udp_size: self.class, version: self.ttl[0][1], dnssec_ok: self.ttl[1][0] & 0x80 != 0, options }
     }
-}
-
-/// Whether options fill an OPT's data exactly. Which options they are does not matter: unknown ones are ignored
-/// (RFC 6891 section 6.1.2).
-fn options_well_formed(mut data: &[u8]) -> bool {
-    while !data.is_empty() {
-        let Some((head, rest)) = data.split_first_chunk::<4>() else { return false };
-        let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
-        let Some(rest) = rest.get(len..) else { return false };
-        data = rest;
-    }
-    true
 }
 
 #[cfg(test)]
@@ -355,7 +349,10 @@ mod tests {
         let good = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 0, &[0, 10, 0, 2, 1, 2, 0xFF, 0xFF, 0, 0])]);
         let mut names = NameBuffer::default();
         let Parsed::Query(query) = parse(&good, &mut names) else { panic!() };
-        assert_eq!(query.edns, Some(Edns { udp_size: 4096, version: 0, dnssec_ok: true }));
+        assert_eq!(
+            query.edns,
+            Some(Edns { udp_size: 4096, version: 0, dnssec_ok: true, options: &[0, 10, 0, 2, 1, 2, 0xFF, 0xFF, 0, 0] })
+        );
         let overrun = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 0, &[0, 10, 0, 3, 1, 2])]);
         let later = packet([0, 0], [1, 0, 0, 1], &[QUESTION, &opt(4096, 1, &[0, 10, 0, 3, 1, 2])]);
         assert!(

@@ -1,33 +1,30 @@
-//! One answer to one packet: the same for UDP, TCP and tests.
+//! One answer to one packet: the same for every transport and for tests.
 
 use std::sync::Arc;
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 
 use super::{
-    Asker, Counters, General, Outcome, Settings, Transport,
+    Asker, Counters, General, Outcome, Settings,
+    chaos::{self, CLASS_CHAOS},
     counters::WorkerCounters,
-    edns::{Edns, OPT_LEN, append_opt, udp_limit},
-    query::{Bad, HEADER_LEN, NameBuffer, Parsed, Query, Why, parse},
+    edns::{self, Edns, Teller, Told},
+    query::{Bad, NameBuffer, Parsed, Query, Why, parse},
+    reply::{Head, Limits, Options, Reply, append_opt_with, outcome_of},
 };
-use crate::table::{Answer, Body, Dealer, Found, Table, ZoneInTable};
+use crate::{
+    model::Verdict,
+    table::{Answer, Dealer, Found, Remark, Table, ZoneInTable},
+};
 
-/// QCLASS IN, the only one served.
+/// QCLASS IN, the only one that zones are of; and ANY, which asks for whichever there is.
 const CLASS_IN: u16 = 1;
-
-/// Header flags (RFC 1035 section 4.1.1), below the id in the first four octets.
-const RESPONSE: u32 = 0x8000;
-const AUTHORITATIVE: u32 = 0x0400;
-const TRUNCATED: u32 = 0x0200;
-
-/// What a reply has from its query: the id, the opcode, RD (RFC 1035 section 4.1.1), and CD, which is the asker's own
-/// mark and handed back by the common servers.
-const COPIED: u32 = 0xFFFF_7910;
+const CLASS_ANY: u16 = 255;
 
 /// One worker's answering state. A worker owns it, so nothing in it is shared.
 ///
-/// Answering a query that the Table holds takes no lock, no clock, no allocation (once `out` has grown), and writes to
-/// no memory that another worker writes to.
+/// Answering a query that the Table holds takes no lock, no allocation (once `out` has grown), a clock only for cookies,
+/// and writes to no memory that another worker writes to.
 pub struct Responder {
     dealer: Dealer,
     general: General,
@@ -50,14 +47,60 @@ impl Responder {
 
     /// Appends the reply to `packet` to `out` (nothing, when there is none), counts and returns what it became.
     pub fn respond(&mut self, table: &Table, packet: &[u8], asker: &Asker, out: &mut Vec<u8>) -> Outcome {
-        let outcome = match parse(packet, &mut self.names) {
-            Parsed::Drop => Outcome::Dropped,
-            Parsed::Bad(bad) => refuse_bad(&bad, out),
-            Parsed::Query(query) => answer(table, &mut self.dealer, &query, asker, out)
-                .unwrap_or_else(|| self.general.answer(table, &query, asker, out)),
-        };
+        let outcome = self.outcome::<true>(table, packet, asker, out);
         self.counters.count(outcome);
         outcome
+    }
+
+    /// The same with every well-formed query answered by the general path.
+    #[cfg(test)]
+    pub(super) fn respond_generally(
+        &mut self,
+        table: &Table,
+        packet: &[u8],
+        asker: &Asker,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        self.outcome::<false>(table, packet, asker, out)
+    }
+
+    #[inline(always)]
+    fn outcome<const COMPILED: bool>(
+        &mut self,
+        table: &Table,
+        packet: &[u8],
+        asker: &Asker,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let Responder { dealer, general, settings, names, .. } = self;
+        let parsed = parse(packet, names);
+        if settings.is_forged(asker.source) {
+            return Outcome::Dropped;
+        }
+        let verdict = settings.access.verdict(asker.source.ip());
+        match parsed {
+            Parsed::Drop => Outcome::Dropped,
+            _ if verdict == Verdict::Drop => Outcome::Denied,
+            Parsed::Bad(bad) => refuse_bad(settings, &bad, asker, out),
+            Parsed::Query(query) => {
+                let told = match &query.edns {
+                    Some(edns) if !edns.options.is_empty() && edns.version == 0 => match told(settings, edns, asker) {
+                        Ok(told) => Some(told),
+                        Err(edns::Malformed) => {
+                            let reply = Reply::to(&query, None, asker.transport, table, out);
+                            return reply.rcode(ResponseCode::FormErr, None);
+                        }
+                    },
+                    _ => None,
+                };
+                if verdict == Verdict::Refuse {
+                    return deny(Reply::to(&query, told.as_ref(), asker.transport, table, out));
+                }
+                let mut answering = Answering { table, dealer, settings, asker, query: &query, told: told.as_ref() };
+                let compiled = answering.before(out).or_else(|| if COMPILED { answering.compiled(out) } else { None });
+                compiled.unwrap_or_else(|| answering.general(general, out))
+            }
+        }
     }
 
     /// What the operator chose about answering.
@@ -71,42 +114,135 @@ impl Responder {
     }
 }
 
-/// Answers from what is compiled; `None` for what only the general path can answer.
-#[inline(always)]
-fn answer(table: &Table, dealer: &mut Dealer, query: &Query<'_>, asker: &Asker, out: &mut Vec<u8>) -> Option<Outcome> {
-    let reply = Reply::to(query, asker.transport, out);
-    if query.edns.is_some_and(|edns| edns.version > 0) {
-        return Some(reply.rcode(ResponseCode::BADVERS));
-    }
-    if query.qclass != CLASS_IN {
-        return Some(reply.rcode(ResponseCode::Refused));
-    }
-    if is_unusual(query.qtype) {
-        return None;
-    }
-    let (zone, entry) = match table.find(query.name) {
-        Found::Outside => return Some(reply.rcode(ResponseCode::Refused)),
-        Found::Missing(zone) => {
-            zone.zone.source.demand.note();
-            return Some(reply.negative(zone, ResponseCode::NXDomain));
-        }
-        Found::Name(zone, entry) => (zone, entry),
+/// What a query with options is told, whatever its answer is.
+#[inline(never)]
+fn told(settings: &Settings, edns: &Edns<'_>, asker: &Asker) -> Result<Told, edns::Malformed> {
+    let has_keepalive = asker.transport.has_keepalive();
+    let asked = edns::Asked::read(edns.options, settings.cookies.is_some(), has_keepalive)?;
+    let teller = Teller {
+        source: asker.source.ip(),
+        cookies: settings.cookies.as_ref(),
+        identity: settings.identity.as_deref(),
+        keepalive: asker.keepalive,
+        is_encrypted: asker.transport.is_encrypted(),
     };
-    zone.zone.source.demand.note();
-    match entry.answer(query.qtype) {
-        Some(Answer::Dealt(index)) => {
-            let dealt = &zone.zone.dealt[*index];
-            let shape = dealt.deck.shape_for(asker.source.ip());
-            let slot = zone.first_slot + dealt.slot + shape as usize;
-            let (row, records) = dealt.deck.row(dealer.next(slot, dealt.deck.rows()), shape);
-            Some(reply.row(row, records))
-        }
-        Some(Answer::Fixed(body)) => Some(reply.body(zone, body, ResponseCode::NoError)),
-        Some(Answer::Unready) => Some(reply.rcode(ResponseCode::ServFail)),
-        Some(Answer::Explain(_)) => None,
-        None if entry.alias.is_some() => None,
-        None => Some(reply.negative(zone, ResponseCode::NoError)),
+    Ok(Told::new(&asked, &teller))
+}
+
+/// One well-formed query on its way to an answer.
+struct Answering<'a> {
+    table: &'a Table,
+    dealer: &'a mut Dealer,
+    settings: &'a Settings,
+    asker: &'a Asker,
+    query: &'a Query<'a>,
+    told: Option<&'a Told>,
+}
+
+impl<'a> Answering<'a> {
+    #[inline(always)]
+    fn reply<'o>(&self, out: &'o mut Vec<u8>) -> Reply<'a, 'o> {
+        Reply::to(self.query, self.told, self.asker.transport, self.table, out)
     }
+
+    /// What is decided before any name is looked up.
+    #[inline(always)]
+    fn before(&mut self, out: &mut Vec<u8>) -> Option<Outcome> {
+        let query = self.query;
+        if query.edns.is_some_and(|edns| edns.version > 0) {
+            return Some(self.reply(out).rcode(ResponseCode::BADVERS, None));
+        }
+        if let Some(told) = self.told
+            && self.asker.transport.is_datagram()
+            && self.settings.needs_cookie(told)
+        {
+            return Some(self.reply(out).rcode(ResponseCode::BADCOOKIE, None));
+        }
+        if !matches!(query.qclass, CLASS_IN | CLASS_ANY) {
+            return Some(self.other_class(out));
+        }
+        None
+    }
+
+    #[cold]
+    fn other_class(&mut self, out: &mut Vec<u8>) -> Outcome {
+        let reply = self.reply(out);
+        let known = (self.query.qclass == CLASS_CHAOS)
+            .then(|| chaos::answer(self.settings, self.query.name, self.query.qtype))
+            .flatten();
+        match known {
+            Some(record) => reply.row(&record, 1, None),
+            None => reply.rcode(ResponseCode::Refused, Some(&Remark::NOT_SUPPORTED)),
+        }
+    }
+
+    /// Answers from what is compiled; `None` for what only the general path can answer.
+    #[inline(always)]
+    fn compiled(&mut self, out: &mut Vec<u8>) -> Option<Outcome> {
+        let query = self.query;
+        if is_unusual(query.qtype) {
+            return None;
+        }
+        let reply = self.reply(out);
+        let (zone, entry) = match self.table.find(query.name) {
+            Found::Outside => return Some(reply.rcode(ResponseCode::Refused, Some(&Remark::NOT_AUTHORITATIVE))),
+            Found::Missing(zone) => (zone, None),
+            Found::Name(zone, entry) => (zone, Some(entry)),
+        };
+        let access = &zone.zone.source.config.access;
+        if !access.is_open() && access.verdict(self.asker.source.ip()) != Verdict::Allowed {
+            return Some(self.denied_by(zone, out));
+        }
+        zone.zone.source.demand.note();
+        let Some(entry) = entry else { return Some(reply.negative(zone, ResponseCode::NXDomain)) };
+        match entry.answer(query.qtype) {
+            Some(Answer::Dealt(index)) => {
+                let dealt = &zone.zone.dealt[*index];
+                let shape = dealt.deck.shape_for(self.asker.source.ip());
+                let slot = zone.first_slot + dealt.slot + shape as usize;
+                let (row, records) = dealt.deck.row(self.dealer.next(slot, dealt.deck.rows()), shape);
+                Some(reply.row(row, records, dealt.remark.as_deref()))
+            }
+            Some(Answer::Fixed(body)) => Some(reply.fixed(zone, body, query.qtype == u16::from(RecordType::SRV))),
+            Some(Answer::Unready(remark)) => Some(reply.rcode(ResponseCode::ServFail, remark.as_deref())),
+            Some(Answer::Explain(_)) => None,
+            None if entry.alias.is_some() => None,
+            None => Some(reply.negative(zone, ResponseCode::NoError)),
+        }
+    }
+
+    /// Whether the nearest zone's own rules keep the asker from it.
+    #[cold]
+    fn denied_by(&self, zone: &ZoneInTable, out: &mut Vec<u8>) -> Outcome {
+        match zone.zone.source.config.access.verdict(self.asker.source.ip()) {
+            Verdict::Drop => Outcome::Denied,
+            _ => deny(self.reply(out)),
+        }
+    }
+
+    /// Answers through hickory.
+    #[cold]
+    fn general(&mut self, general: &General, out: &mut Vec<u8>) -> Outcome {
+        if let Found::Missing(zone) | Found::Name(zone, _) = self.table.find(self.query.name)
+            && zone.zone.source.config.access.verdict(self.asker.source.ip()) != Verdict::Allowed
+        {
+            return self.denied_by(zone, out);
+        }
+        let start = out.len();
+        let room = self.reply(out).cautious_room();
+        let Some(written) = general.answer(self.table, self.query, self.asker, room, out) else {
+            return Outcome::Dropped;
+        };
+        self.reply(out).written(written.rcode, written.remark.as_ref(), start);
+        if written.is_truncated { Outcome::Truncated } else { outcome_of(written.rcode, written.has_answers) }
+    }
+}
+
+/// REFUSED, since the asker may not ask this.
+#[cold]
+fn deny(reply: Reply<'_, '_>) -> Outcome {
+    reply.rcode(ResponseCode::Refused, Some(&Remark::PROHIBITED));
+    Outcome::Denied
 }
 
 /// TKEY, TSIG, IXFR, AXFR, MAILB, MAILA, ANY (RFC 6895 section 3.1): questions about more than one record type.
@@ -119,131 +255,34 @@ fn is_unusual(qtype: u16) -> bool {
 }
 
 #[cold]
-fn refuse_bad(bad: &Bad<'_>, out: &mut Vec<u8>) -> Outcome {
-    let (rcode, outcome) = match bad.why {
-        Why::Malformed => (ResponseCode::FormErr, Outcome::FormErr),
-        Why::Opcode => (ResponseCode::NotImp, Outcome::NotImp),
+fn refuse_bad(settings: &Settings, bad: &Bad<'_>, asker: &Asker, out: &mut Vec<u8>) -> Outcome {
+    let start = out.len();
+    let (mut rcode, mut remark, mut told_cookie) = (ResponseCode::FormErr, None, None);
+    match (bad.why, &bad.edns) {
+        (Why::Opcode, _) => (rcode, remark) = (ResponseCode::NotImp, Some(&Remark::NOT_SUPPORTED)),
+        (Why::NoQuestion, Some(edns)) if edns.version > 0 => rcode = ResponseCode::BADVERS,
+        (Why::NoQuestion, Some(edns)) => {
+            // RFC 7873 section 5.4: a server part that is not right is told by BADCOOKIE, here whatever the policy is.
+            let told = told(settings, edns, asker).ok();
+            if let Some((told, cookie)) = told.and_then(|told| told.cookie.map(|cookie| (told, cookie))) {
+                let is_wrong = cookie.has_server_part && !cookie.is_valid;
+                rcode = if is_wrong { ResponseCode::BADCOOKIE } else { ResponseCode::NoError };
+                told_cookie = Some(told);
+            }
+        }
+        (Why::Malformed | Why::NoQuestion, _) => {}
+    }
+    let (outcome, refused) = match settings.access.verdict(asker.source.ip()) {
+        Verdict::Allowed => (outcome_of(rcode, false), rcode),
+        _ => (Outcome::Denied, ResponseCode::Refused),
     };
+    let (rcode, remark) = if rcode == refused { (rcode, remark) } else { (refused, Some(&Remark::PROHIBITED)) };
     let head = Head { asked: bad.head, question: bad.question, edns: &bad.edns, rcode, flags: 0 };
     head.write([0; 3], out);
-    head.write_opt(out);
+    if let Some(edns) = &bad.edns {
+        let options = Options { told: told_cookie.as_ref(), remark, zone: None };
+        let limit = edns::udp_limit(Some(edns));
+        append_opt_with(out, edns, rcode, &options, start, Limits { all: limit, remark: limit });
+    }
     outcome
-}
-
-/// What every reply begins and ends with.
-struct Head<'q> {
-    /// The query's id and flags.
-    asked: u32,
-    question: &'q [u8],
-    edns: &'q Option<Edns>,
-    rcode: ResponseCode,
-    /// [`AUTHORITATIVE`], [`TRUNCATED`].
-    flags: u32,
-}
-
-impl Head<'_> {
-    /// Header and question.
-    #[inline(always)]
-    fn write(&self, counts: [u16; 3], out: &mut Vec<u8>) {
-        let [answers, authorities, additionals] = counts.map(u64::from);
-        let head = (self.asked & COPIED) | RESPONSE | self.flags | u32::from(self.rcode.low());
-        let questions = u64::from(!self.question.is_empty());
-        let additionals = additionals + u64::from(self.edns.is_some());
-        let counts = questions << 48 | answers << 32 | authorities << 16 | additionals;
-        let mut header = [0; HEADER_LEN];
-        header[..4].copy_from_slice(&head.to_be_bytes());
-        header[4..].copy_from_slice(&counts.to_be_bytes());
-        out.extend_from_slice(&header);
-        out.extend_from_slice(self.question);
-    }
-
-    /// The OPT, if the query had one.
-    #[inline]
-    fn write_opt(&self, out: &mut Vec<u8>) {
-        if let Some(edns) = self.edns {
-            append_opt(out, edns, self.rcode.high());
-        }
-    }
-}
-
-/// A reply to be written.
-struct Reply<'q, 'o> {
-    query: &'q Query<'q>,
-    out: &'o mut Vec<u8>,
-    /// Octets left for records.
-    room: usize,
-}
-
-impl<'q, 'o> Reply<'q, 'o> {
-    #[inline(always)]
-    fn to(query: &'q Query<'q>, transport: Transport, out: &'o mut Vec<u8>) -> Self {
-        let limit = if transport.is_datagram() { udp_limit(query.edns.as_ref()) } else { usize::from(u16::MAX) };
-        let opt = if query.edns.is_some() { OPT_LEN } else { 0 };
-        Reply { room: limit.saturating_sub(HEADER_LEN + query.question.len() + opt), query, out }
-    }
-
-    #[inline]
-    fn head(&self, rcode: ResponseCode, flags: u32) -> Head<'q> {
-        Head { asked: self.query.head, question: self.query.question, edns: &self.query.edns, rcode, flags }
-    }
-
-    /// No records at all, and no authority claimed.
-    fn rcode(self, rcode: ResponseCode) -> Outcome {
-        let head = self.head(rcode, 0);
-        head.write([0; 3], self.out);
-        head.write_opt(self.out);
-        outcome_of(rcode, false)
-    }
-
-    /// A dealt row.
-    #[inline(always)]
-    fn row(self, row: &[u8], records: u16) -> Outcome {
-        if row.len() > self.room {
-            return self.truncated(ResponseCode::NoError);
-        }
-        let head = self.head(ResponseCode::NoError, AUTHORITATIVE);
-        head.write([records, 0, 0], self.out);
-        self.out.extend_from_slice(row);
-        head.write_opt(self.out);
-        Outcome::Answered
-    }
-
-    /// NODATA or NXDOMAIN: the SOA in the authority section.
-    fn negative(self, zone: &ZoneInTable, rcode: ResponseCode) -> Outcome {
-        self.body(zone, &zone.zone.negative, rcode)
-    }
-
-    /// A fixed answer.
-    fn body(self, zone: &ZoneInTable, body: &Body, rcode: ResponseCode) -> Outcome {
-        let Some(part) = body.within(self.room) else { return self.truncated(rcode) };
-        let head = self.head(rcode, AUTHORITATIVE);
-        head.write(part.counts(), self.out);
-        // The apex is the end of the question's name.
-        let apex = HEADER_LEN + self.query.name.len() - zone.zone.apex_wire.len();
-        part.append_to(self.out, apex as u16);
-        head.write_opt(self.out);
-        outcome_of(rcode, part.counts()[0] > 0)
-    }
-
-    /// TC, no records, OPT kept: a cut RRset would be taken for a whole one by clients that ignore TC.
-    fn truncated(self, rcode: ResponseCode) -> Outcome {
-        let head = self.head(rcode, AUTHORITATIVE | TRUNCATED);
-        head.write([0; 3], self.out);
-        head.write_opt(self.out);
-        Outcome::Truncated
-    }
-}
-
-/// What a reply with this rcode counts as.
-pub(super) fn outcome_of(rcode: ResponseCode, has_answers: bool) -> Outcome {
-    match rcode {
-        ResponseCode::NoError if has_answers => Outcome::Answered,
-        ResponseCode::NoError => Outcome::NoData,
-        ResponseCode::NXDomain => Outcome::NxDomain,
-        ResponseCode::Refused => Outcome::Refused,
-        ResponseCode::FormErr => Outcome::FormErr,
-        ResponseCode::NotImp => Outcome::NotImp,
-        ResponseCode::BADVERS => Outcome::BadVers,
-        _ => Outcome::ServFail,
-    }
 }

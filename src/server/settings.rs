@@ -1,10 +1,68 @@
 //! What an operator chose about answering.
 
+use std::net::{IpAddr, SocketAddr};
+
+use super::edns::{Cookies, Told};
+use crate::{config::ServerConfig, model::Access};
+
 /// What an operator chose about answering; shared by the workers of a listener.
 #[derive(Debug, Default)]
 pub struct Settings {
     /// Which server this is, for whoever asks (RFC 5001, RFC 4892).
-    pub identity: Option<Box<str>>,
+    pub identity: Option<String>,
     /// Which software this is; `None` hides it.
-    pub version: Option<Box<str>>,
+    pub version: Option<String>,
+    /// DNS cookies, unless they are off.
+    pub cookies: Option<Cookies>,
+    /// Who may ask at this listener.
+    pub access: Access,
+    /// Addresses of our own, where no query can come from.
+    pub(super) own: Vec<IpAddr>,
+    /// Ports of our own.
+    pub(super) own_ports: Vec<u16>,
+}
+
+impl Settings {
+    /// The settings of a listener, by the address that is configured for it. `cookies` are the same for all listeners;
+    /// `listening` are all of them, with their real addresses and ports, `interfaces` what a wildcard among them stands
+    /// for.
+    pub fn new(
+        config: &ServerConfig,
+        listener: SocketAddr,
+        cookies: Option<Cookies>,
+        listening: &[SocketAddr],
+        interfaces: &[IpAddr],
+    ) -> Self {
+        let mut own_ports: Vec<u16> = listening.iter().map(SocketAddr::port).collect();
+        own_ports.sort_unstable();
+        own_ports.dedup();
+        Settings {
+            identity: config.identity.clone(),
+            version: config.version.clone(),
+            cookies,
+            access: config.access_at(listener),
+            own: listening.iter().map(SocketAddr::ip).chain(interfaces.iter().copied()).collect(),
+            own_ports,
+        }
+    }
+
+    /// Whether nobody can have sent a packet from this address: port 0, which no program has, or one of ours. Replies
+    /// to them would go nowhere, or to ourselves.
+    #[inline]
+    pub(super) fn is_forged(&self, source: SocketAddr) -> bool {
+        let port = source.port();
+        port == 0 || (self.own_ports.contains(&port) && self.is_own(source.ip()))
+    }
+
+    #[cold]
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
+    }
+
+    /// Whether the asker should first come back with the cookie it is told.
+    #[inline]
+    pub(super) fn needs_cookie(&self, told: &Told) -> bool {
+        let is_required = self.cookies.as_ref().is_some_and(|cookies| cookies.is_required);
+        is_required && told.cookie.is_some_and(|cookie| !cookie.is_valid)
+    }
 }

@@ -8,7 +8,7 @@ use hickory_proto::rr::{
 };
 
 use super::{
-    Answer, Body, Dealt, Deck, Entry, NameIndex, Section, ZonePlan, ZoneSource,
+    Answer, Body, Dealt, Deck, Entry, NameIndex, Remark, Section, ZonePlan, ZoneSource,
     records::{NodeName, Records, address_data, addresses, fixed, glue, lower_wire, node_names, statics, wire_below},
     wire::BodyWriter,
 };
@@ -287,16 +287,24 @@ impl Compiler<'_> {
         for (family, rtype) in [(Family::V4, RecordType::A), (Family::V6, RecordType::AAAA)] {
             match scope.family(family) {
                 FamilyPlan::Absent => {}
-                FamilyPlan::Unready => addresses.push((u16::from(rtype), Answer::Unready)),
+                FamilyPlan::Unready => {
+                    addresses.push((u16::from(rtype), Answer::Unready(self.remark(scope, family))));
+                }
                 FamilyPlan::Serve { level, nodes, .. } => {
                     let ttl = self.plan.family_ttl(self.source, scope.family(family));
                     let deck = self.deck(&scope.chain[*level], family, nodes, ttl);
                     addresses.push((u16::from(rtype), Answer::Dealt(self.dealt.len())));
-                    self.dealt.push(Dealt { deck, slot: self.dealt.len() * 2 });
+                    let (slot, remark) = (self.dealt.len() * 2, self.remark(scope, family));
+                    self.dealt.push(Dealt { deck, slot, remark });
                 }
             }
         }
         addresses
+    }
+
+    /// What is to be said of a chain's answers of one family.
+    fn remark(&self, scope: &ScopePlan, family: Family) -> Option<Arc<Remark>> {
+        Remark::of(&scope.chain, scope.family(family), self.plan.remembered).map(Arc::new)
     }
 
     /// The deck of a scope: the one another chain has in this compile, or had in the previous one if it is still
@@ -322,15 +330,20 @@ impl Compiler<'_> {
         let ttl = self.plan.ttl(self.source, scope);
         let known = self.previous.and_then(|previous| {
             let index = previous.plan.names.index_of(&scope.chain)?;
-            let same = previous.plan.scopes[index] == *scope && previous.plan.ttl(self.source, scope) == ttl;
+            let plan = &previous.plan;
+            let same = plan.scopes[index] == *scope
+                && plan.ttl(self.source, scope) == ttl
+                && plan.remembered == self.plan.remembered;
             same.then(|| previous.parts.services[index].clone())
         });
         known.unwrap_or_else(|| {
             debug_assert_eq!(self.plan.names.chains[chain], scope.chain);
             if scope.nodes().next().is_none() {
-                return Answer::Unready;
+                return Answer::Unready(self.remark(scope, Family::V4));
             }
-            Answer::Fixed(Arc::new(self.services_body(scope, ttl)))
+            // What most nodes have is what is told of all of them.
+            let remark = self.remark(scope, Family::V4).or_else(|| self.remark(scope, Family::V6));
+            Answer::Fixed(Arc::new(self.services_body(scope, ttl).with_remark(remark)))
         })
     }
 
@@ -581,7 +594,7 @@ mod tests {
                             dealt(&anew, *expected) == dealt(&zone, *found)
                         }
                         (Answer::Explain(expected), Answer::Explain(found)) => expected == found,
-                        (expected, found) => matches!((expected, found), (Answer::Unready, Answer::Unready)),
+                        (expected, found) => matches!((expected, found), (Answer::Unready(_), Answer::Unready(_))),
                     };
                     assert!(same, "round {round}: {name:?} {rtype}");
                 }

@@ -7,7 +7,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::wire::MAX_BODY;
+use super::{Remark, wire::MAX_BODY};
 use crate::{
     config::Answers,
     model::Node,
@@ -131,6 +131,8 @@ pub struct Dealt {
     pub deck: Arc<Deck>,
     /// Cursor of [`Shape::Several`], within the zone; the one of [`Shape::Single`] follows it.
     pub slot: usize,
+    /// What is to be said of these answers.
+    pub remark: Option<Arc<Remark>>,
 }
 
 /// Failure domains: the rack, or the datacenter where no rack is known.

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, sync::Arc};
 
 use hickory_proto::rr::Name;
 
-use super::{Body, CompiledZone, NameIndex, wire::MAX_NAME};
+use super::{Body, CompiledZone, NameIndex, Remark, wire::MAX_NAME};
 
 /// Everything all zones can answer. Immutable: a change is a new Table behind the one pointer a query reads.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ pub enum Answer {
     /// Always the same.
     Fixed(Arc<Body>),
     /// The scope never had a node: SERVFAIL.
-    Unready,
+    Unready(Option<Arc<Remark>>),
     /// The text of how the chain of this index is answered.
     Explain(usize),
 }

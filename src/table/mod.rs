@@ -19,6 +19,7 @@
 //! | [`Deck`] | the dealt rows of one scope and address family, each row a complete answer section |
 //! | [`Dealer`] | one worker's cursors: which row of each deck comes next |
 //! | [`Body`] | everything of a fixed response behind its question, with the places of pointers to the apex |
+//! | [`Remark`] | what an answer says of itself beyond its rcode: an extended DNS error |
 //! | epoch | number of a compiled zone: grows with every change, and is the SOA serial |
 
 mod compile;
@@ -30,6 +31,7 @@ mod lookup;
 mod names;
 mod plan;
 mod records;
+mod remark;
 mod wire;
 
 pub use compile::{CompiledZone, compile_zone, next_epoch};
@@ -40,4 +42,5 @@ pub use index::NameIndex;
 pub use lookup::{Answer, Entry, Found, Table, ZoneInTable};
 pub use names::{Refusal, ScopeNames, conflicts, scope_names};
 pub use plan::{ZonePlan, ZoneSource};
+pub use remark::{Remark, RemarkCode};
 pub use wire::{Body, Part, QUESTION_OFFSET, Section, wire_name};

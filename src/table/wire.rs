@@ -1,9 +1,13 @@
 //! Wire bytes of fixed responses, made once by hickory-proto and copied ever after.
 
+use std::sync::Arc;
+
 use hickory_proto::{
     rr::{DNSClass, Name, RData, RecordType},
     serialize::binary::{BinEncodable, BinEncoder, NameEncoding},
 };
+
+use super::Remark;
 
 /// Where the question starts in every DNS message: behind the 12 octets of the header.
 pub const QUESTION_OFFSET: u16 = 12;
@@ -24,9 +28,21 @@ pub struct Body {
     counts: [u16; 3],
     /// Where the additional section starts in `bytes`.
     additional_at: usize,
+    /// What is to be said of this answer.
+    remark: Option<Arc<Remark>>,
 }
 
 impl Body {
+    /// The same with this to be said of it.
+    pub(super) fn with_remark(self, remark: Option<Arc<Remark>>) -> Self {
+        Body { remark, ..self }
+    }
+
+    /// What is to be said of this answer.
+    pub fn remark(&self) -> Option<&Remark> {
+        self.remark.as_deref()
+    }
+
     /// Records in the answer, authority and additional section.
     pub fn counts(&self) -> [u16; 3] {
         self.counts
@@ -174,6 +190,7 @@ impl<'a> BodyWriter<'a> {
             bytes: self.bytes.into(),
             apex_pointers: self.apex_pointers.into(),
             counts: self.counts,
+            remark: None,
         }
     }
 }
@@ -184,8 +201,9 @@ pub(super) const MAX_NAME: usize = 255;
 /// Octets of type, class, TTL and length in every record.
 const FIXED_FIELDS: usize = 2 + 2 + 4 + 2;
 
-/// Largest body: what a TCP message (65,535 octets) leaves beside header, the longest question and a plain OPT.
-pub(super) const MAX_BODY: usize = 65_535 - 12 - 259 - 11;
+/// Largest body: what a TCP message (65,535 octets) leaves beside header, the longest question, and an OPT with the
+/// options that may not be left out.
+pub(super) const MAX_BODY: usize = 65_535 - 12 - 259 - 11 - 128;
 
 /// A name in uncompressed wire format, case kept.
 pub fn wire_name(name: &Name) -> Vec<u8> {

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use alternator_dns::{config::Answers, server::Outcome, sim::Cluster};
 use hickory_proto::{
     op::ResponseCode,
+    rr::rdata::opt::{EdnsCode, EdnsOption},
     rr::{DNSClass, Name, RData, RecordType},
 };
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -67,12 +68,20 @@ fn assert_bare(reply: &Reply, rcode: ResponseCode, about: &str) {
     assert!(reply.message.additionals.is_empty(), "{about}");
 }
 
-/// Our OPT, octet for octet, at the end of the reply: root, our size, version 0, DO as asked, no other flag, no option.
+/// Our OPT, octet for octet, at the end of the reply: root, our size, version 0, DO as asked, no other flag, and of
+/// options at most an extended error, which tells of the reply.
 fn assert_opt(reply: &Reply, dnssec_ok: bool, about: &str) {
-    assert!(reply.message.edns.is_some(), "{about}: an OPT");
+    let Some(edns) = &reply.message.edns else { panic!("{about}: an OPT") };
     let extended = (u16::from(reply.rcode()) >> 4) as u8;
-    let expected = [0, 0, 41, 0x04, 0xD0, extended, 0, u8::from(dnssec_ok) << 7, 0, 0, 0];
-    assert_eq!(reply.bytes[reply.bytes.len() - 11..], expected, "{about}");
+    let remark = match edns.options().as_ref() {
+        [] => Vec::new(),
+        [(EdnsCode::Unknown(15), EdnsOption::Unknown(15, data))] => option(15, data),
+        others => panic!("{about}: {others:?}"),
+    };
+    let len = (remark.len() as u16).to_be_bytes();
+    let expected =
+        [&[0, 0, 41, 0x04, 0xD0, extended, 0, u8::from(dnssec_ok) << 7, 0, len[0], len[1]], &remark[..]].concat();
+    assert_eq!(reply.bytes[reply.bytes.len() - expected.len()..], expected, "{about}");
 }
 
 #[tokio::test]
@@ -223,7 +232,6 @@ async fn the_question_is_echoed_byte_for_byte_and_owners_point_at_it() {
         ("", 6, Outcome::Answered),
         ("", 255, Outcome::Answered),
         ("_alternator._tcp", 33, Outcome::Answered),
-        ("_explain.dc1", 16, Outcome::Answered),
         ("dc1", 28, Outcome::NoData),
         ("nope", A, Outcome::NxDomain),
     ] {
@@ -248,9 +256,9 @@ async fn the_question_is_echoed_byte_for_byte_and_owners_point_at_it() {
 }
 
 #[tokio::test]
-async fn any_class_but_in_is_refused() {
+async fn any_class_but_in_and_any_is_refused() {
     let (_cluster, server) = served(7).await;
-    for qclass in [0, 2, 3, 4, 254, 255, 256, 0xFFFF] {
+    for qclass in [0, 2, 3, 4, 254, 256, 0xFFFF] {
         for (text, qtype) in
             [(ZONE, A), (ZONE, 255), (ZONE, 252), ("version.bind", 16), ("id.server", 16), ("nope.alternator.local", A)]
         {
@@ -264,6 +272,9 @@ async fn any_class_but_in_is_refused() {
     }
     let [reply, _] = server.both(&server.dig("", RecordType::A).class(DNSClass::CH), Outcome::Refused).await;
     assert_bare(&reply, ResponseCode::Refused, "CH");
+    for reply in server.both(&server.dig("", RecordType::A).class(DNSClass::ANY), Outcome::Answered).await {
+        assert!(reply.answers().iter().all(|record| record.dns_class == DNSClass::IN), "{reply:?}");
+    }
 }
 
 #[tokio::test]
@@ -544,7 +555,6 @@ async fn an_opt_is_answered_by_one_on_every_reply_and_only_then() {
         ("an answer", apex.clone(), Outcome::Answered),
         ("a fixed answer", question(ZONE, 6), Outcome::Answered),
         ("ANY", question(ZONE, 255), Outcome::Answered),
-        ("an explanation", question("_explain.alternator.local", 16), Outcome::Answered),
         ("NODATA", question(ZONE, 28), Outcome::NoData),
         ("NXDOMAIN", question("nope.alternator.local", A), Outcome::NxDomain),
         ("outside", question("example.com", A), Outcome::Refused),
@@ -571,48 +581,6 @@ async fn an_opt_is_answered_by_one_on_every_reply_and_only_then() {
                 assert_bare(&reply, ResponseCode::BADVERS, about);
                 assert_opt(&reply, true, about);
                 assert_eq!(reply.bytes[12..12 + asked.len()], asked);
-            }
-        }
-    }
-}
-
-#[tokio::test]
-async fn options_are_read_over_and_never_handed_back() {
-    let (_cluster, server) = served(20).await;
-    let options = [
-        ("NSID", option(3, &[])),
-        ("NSID with data", option(3, &[1, 2, 3])),
-        ("a client cookie", option(10, &[7; 8])),
-        ("a whole cookie", option(10, &[7; 24])),
-        ("a cookie of a wrong length", option(10, &[7; 5])),
-        ("keep-alive", option(11, &[])),
-        ("padding", option(12, &[0; 100])),
-        ("client subnet, all of IPv4", option(8, &[0, 1, 0, 0])),
-        ("client subnet of no family, as dig +subnet=0 sends", option(8, &[0, 0, 0, 0])),
-        ("a good client subnet", option(8, &[0, 1, 24, 0, 10, 0, 0])),
-        ("a client subnet of an unknown family", option(8, &[0, 9, 24, 0, 10, 0, 0])),
-        ("a client subnet cut off", option(8, &[0])),
-        ("an empty client subnet", option(8, &[])),
-        ("a client subnet longer than its family", option(8, &[0, 1, 200, 0, 10, 0, 0, 1, 2, 3, 4])),
-        ("a client subnet with bits behind its prefix", option(8, &[0, 1, 4, 0, 0xFF])),
-        ("a client subnet with a scope", option(8, &[0, 1, 24, 24, 10, 0, 0])),
-        ("ZONEVERSION", option(19, &[])),
-        ("an error of our own", option(15, &[0, 3, b'x'])),
-        ("an unknown one", option(65001, b"hello")),
-        ("number 0", option(0, &[])),
-        ("number 65535", option(65535, &[1])),
-        ("the same twice", option(10, &[7; 8]).repeat(2)),
-        ("a hundred", option(4242, &[0; 3]).repeat(100)),
-    ];
-    for (about, options) in options {
-        for (asked, outcome) in [
-            (question(ZONE, A), Outcome::Answered),
-            (question(ZONE, 255), Outcome::Answered),
-            (question("_explain.alternator.local", 16), Outcome::Answered),
-            (question("nope.alternator.local", A), Outcome::NxDomain),
-        ] {
-            for reply in server.both_raw(&query(&asked, &[&opt(1232, 0, 0, &options)]), outcome).await {
-                assert_opt(&reply, false, about);
             }
         }
     }
@@ -656,6 +624,8 @@ fn limit(size: Option<u16>) -> usize {
 
 /// Holds that UDP replies are whole where they fit and otherwise TC, no record, OPT kept; and that TCP is whole.
 async fn assert_sizes(server: &TestServer, name: &str, rtype: RecordType, records: usize) {
+    // Lists that grow with the cluster are at most five times as long as the question of somebody who may be forged.
+    let is_list = [RecordType::SRV, RecordType::TXT].contains(&rtype);
     let ask = |size: Option<u16>| {
         let dig = Dig::new(server.address, name, rtype);
         size.map_or(dig.clone(), |size| dig.edns(size))
@@ -667,10 +637,15 @@ async fn assert_sizes(server: &TestServer, name: &str, rtype: RecordType, record
         assert_eq!((whole.answers().len(), whole.is_truncated()), (records, false), "{about}");
         assert_eq!(server.count(Outcome::Answered), answered + 1, "{about}");
         let reply = ask(size).ask().await;
-        assert!(reply.bytes.len() <= limit(size), "{about}: {} octets", reply.bytes.len());
+        let query = 12 + question(name, 0).len() + if size.is_some() { 11 } else { 0 };
+        let limit = if is_list { limit(size).min(5 * query) } else { limit(size) };
+        assert!(reply.bytes.len() <= limit, "{about}: {} octets", reply.bytes.len());
         assert_eq!(reply.rcode(), ResponseCode::NoError, "{about}");
         assert!(reply.is_authoritative(), "{about}");
-        if whole.bytes.len() <= limit(size) {
+        let remark = whole.message.edns.iter().flat_map(|edns| edns.options().as_ref());
+        let remark: usize =
+            remark.map(|(_, option)| if let EdnsOption::Unknown(_, data) = option { 4 + data.len() } else { 0 }).sum();
+        if whole.bytes.len() - remark <= limit {
             assert_eq!((reply.flags() & TC, reply.answers().len()), (0, records), "{about}");
             assert_eq!(server.count(Outcome::Answered), answered + 2, "{about}");
         } else {

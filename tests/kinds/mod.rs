@@ -9,9 +9,9 @@ use std::{
 };
 
 use alternator_dns::{
-    config::{Seed, ZoneConfig},
-    model::{ClusterView, Health, Listing, Member, Node, Source, Topology},
-    server::Outcome,
+    config::{CookieConfig, CookiePolicy, Seed, ServerConfig, ZoneConfig},
+    model::{Access, ClusterView, Denied, Health, Listing, Member, Node, Source, Topology},
+    server::{Cookies, Outcome, Settings},
     table::{CompiledZone, Table, ZonePlan, ZoneSource, compile_zone},
     zone::file::{self, StaticZone},
 };
@@ -22,6 +22,9 @@ pub const ZONE: &str = "alternator.local.";
 
 /// A zone of static records with a wildcard.
 const WILD_ZONE: &str = "wild.test.";
+
+/// A zone that nobody may ask for.
+const CLOSED_ZONE: &str = "closed.test.";
 
 /// A zone with a thousand nodes.
 const MANY_ZONE: &str = "many.test.";
@@ -125,6 +128,13 @@ pub fn kinds(edns: Edns) -> Vec<Kind> {
     let name = |name, qtype| Asked { name, qtype, ..ASKED };
     let mut two_questions = kind("FormErr, two questions", ASKED, Outcome::FormErr);
     two_questions.packet[5] = 2;
+    let mut wrong_cookie = kind("BadCookie, no question", ASKED, Outcome::BadCookie);
+    wrong_cookie.packet = [
+        &[0x12, 0x34, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1][..],
+        &[0, 0, 41, 0x04, 0xD0, 0, 0, 0, 0, 0, 28, 0, 10, 0, 24],
+        &[7; 24],
+    ]
+    .concat();
     let mut short = kind("Dropped, too short", ASKED, Outcome::Dropped);
     short.packet.truncate(11);
     let mut truncated = kind("Truncated", name("_alternator._tcp.many.test.", SRV), Outcome::Truncated);
@@ -136,7 +146,7 @@ pub fn kinds(edns: Edns) -> Vec<Kind> {
         kind("A, random case", name("AlTErNaTOR.lOcaL.", A), Outcome::Answered),
         kind("A of 1000 nodes", name(MANY_ZONE, A), Outcome::Answered),
         kind("AAAA", name(ZONE, AAAA), Outcome::Answered),
-        kind("SRV", name("_alternator._tcp.alternator.local.", SRV), Outcome::Answered),
+        kind("SRV", name("_alternator._tcp.dc1.rack1.alternator.local.", SRV), Outcome::Answered),
         kind("SOA", name(ZONE, SOA), Outcome::Answered),
         kind("NS with glue", name(ZONE, NS), Outcome::Answered),
         kind("static record", name("static.alternator.local.", TXT), Outcome::Answered),
@@ -148,19 +158,29 @@ pub fn kinds(edns: Edns) -> Vec<Kind> {
         kind("NxDomain beside wildcards", name("no.such.name.wild.test.", A), Outcome::NxDomain),
         kind("Refused, outside", name("www.example.com.", A), Outcome::Refused),
         kind("Refused, class", Asked { qclass: CLASS_CH, ..ASKED }, Outcome::Refused),
+        kind("Denied", name(CLOSED_ZONE, A), Outcome::Denied),
         kind("ServFail", name("dc9.alternator.local.", A), Outcome::ServFail),
         two_questions,
         kind("NotImp, opcode", Asked { flags: [0x29, 0], ..ASKED }, Outcome::NotImp),
         kind("BadVers", Asked { version: 1, ..ASKED }, Outcome::BadVers),
+        wrong_cookie,
         truncated,
         kind("Dropped, a response", Asked { flags: [0x81, 0], ..ASKED }, Outcome::Dropped),
         short,
     ]
 }
 
+/// What the operator of the server chose that [`kinds`] are asked of: the defaults, and a name for it.
+pub fn settings() -> Arc<Settings> {
+    let cookies = CookieConfig { policy: CookiePolicy::Optional, secrets: vec![[7; 16]] };
+    let config = ServerConfig { identity: Some("ns1".to_owned()), cookies, ..ServerConfig::default() };
+    let listener = config.listen[0];
+    Arc::new(Settings::new(&config, listener, Cookies::new(&config.cookies).unwrap(), &[listener], &[]))
+}
+
 /// The Table that [`kinds`] are asked of.
 pub fn table() -> Table {
-    Table::new([Arc::new(zone()), Arc::new(wild_zone()), Arc::new(many_zone())])
+    Table::new([Arc::new(zone()), Arc::new(wild_zone()), Arc::new(many_zone()), Arc::new(closed_zone())])
 }
 
 /// [`ZONE`].
@@ -182,6 +202,13 @@ pub fn zone() -> CompiledZone {
 fn wild_zone() -> CompiledZone {
     let text = "www.wild.test. 60 IN TXT hello\n*.star.wild.test. 60 IN TXT hello\n";
     compiled(WILD_ZONE, text, [])
+}
+
+fn closed_zone() -> CompiledZone {
+    let open = compiled(CLOSED_ZONE, "", []);
+    let mut source = (*open.source).clone();
+    source.config.access = Access::new(&[], &["0.0.0.0/0".parse().unwrap()], Denied::Refuse).unwrap();
+    compile_zone(Arc::new(source), (*open.plan).clone(), 7, None, 1)
 }
 
 fn many_zone() -> CompiledZone {

@@ -26,11 +26,20 @@ pub(super) enum Fault {
     OptMisplaced,
     OptTwice,
     Options,
+    /// An option whose data cannot be what its RFC says.
+    OptionData,
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 6] =
-        [Fault::Unreadable, Fault::Questions, Fault::Compressed, Fault::OptMisplaced, Fault::OptTwice, Fault::Options];
+    pub(super) const ALL: [Fault; 7] = [
+        Fault::Unreadable,
+        Fault::Questions,
+        Fault::Compressed,
+        Fault::OptMisplaced,
+        Fault::OptTwice,
+        Fault::Options,
+        Fault::OptionData,
+    ];
 }
 
 /// A packet, read.
@@ -50,8 +59,8 @@ impl Read {
             // Nothing stands before a question that a pointer could sensibly mean.
             Verdict::Malformed(Fault::Compressed) => true,
             // RFC 6891 section 6.1.1: more than one OPT "MUST" be FORMERR; ours is as strict about where it stands, and
-            // about options (section 7).
-            Verdict::Malformed(Fault::OptMisplaced | Fault::OptTwice | Fault::Options) => true,
+            // about options (section 7; RFC 7871 section 7.1.2, RFC 7828 section 3.1, RFC 9660 section 2.1).
+            Verdict::Malformed(Fault::OptMisplaced | Fault::OptTwice | Fault::Options | Fault::OptionData) => true,
             // OPT is no type that anybody could ask for.
             Verdict::Query => self.question.clone().is_some_and(|at| packet[at.end - 4..at.end - 2] == [0, 41]),
             _ => false,
@@ -59,12 +68,12 @@ impl Read {
     }
 }
 
-pub(super) fn read(packet: &[u8]) -> Read {
+pub(super) fn read(packet: &[u8], over_tcp: bool) -> Read {
     let mut read = Read { verdict: Verdict::Drop, question: None, opt: None };
     if packet.len() < 12 || packet[2] >= 0x80 {
         return read;
     }
-    let body = body(packet, &mut read);
+    let body = body(packet, over_tcp, &mut read);
     read.verdict = match body {
         _ if packet[2] & 0x78 != 0 => Verdict::Opcode,
         Ok(()) => Verdict::Query,
@@ -74,7 +83,8 @@ pub(super) fn read(packet: &[u8]) -> Read {
 }
 
 /// The sections, as far as they can be read.
-fn body(packet: &[u8], read: &mut Read) -> Result<(), Fault> {
+fn body(packet: &[u8], over_tcp: bool, read: &mut Read) -> Result<(), Fault> {
+    let mut data_is_sound = true;
     let counts: Vec<u16> = packet[4..12].chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
     let mut at = 12;
     for _ in 0..counts[0] {
@@ -102,11 +112,16 @@ fn body(packet: &[u8], read: &mut Read) -> Result<(), Fault> {
                 if head[5] == 0 && !options(data) {
                     return Err(Fault::Options);
                 }
+                data_is_sound = head[5] != 0 || sound(data, over_tcp);
             }
             at = end + 10 + len;
         }
     }
-    if counts[0] == 1 { Ok(()) } else { Err(Fault::Questions) }
+    match (counts[0], data_is_sound) {
+        (1, true) => Ok(()),
+        (1, false) => Err(Fault::OptionData),
+        _ => Err(Fault::Questions),
+    }
 }
 
 /// Where the name at this place ends, and whether in a pointer.
@@ -128,6 +143,26 @@ fn options(data: &[u8]) -> bool {
         [_, _, high, low, rest @ ..] => rest.get(usize::from(u16::from_be_bytes([*high, *low]))..).is_some_and(options),
         _ => false,
     }
+}
+
+/// Whether the data of every option is what its RFC says it must be.
+fn sound(options: &[u8], over_tcp: bool) -> bool {
+    let [high, low, len_high, len_low, rest @ ..] = options else { return true };
+    let (data, rest) = rest.split_at(usize::from(u16::from_be_bytes([*len_high, *len_low])));
+    let is_sound = match (u16::from_be_bytes([*high, *low]), data) {
+        (8, [family @ .., 0]) if family.len() == 3 => matches!(family, [0, 0, 0] | [0, 1 | 2, 0]),
+        (8, [0, family @ (1 | 2), bits, 0, address @ ..]) => {
+            let most = if *family == 1 { 32 } else { 128 };
+            let bit = |bit: usize| address[bit / 8] & (0x80 >> (bit % 8)) != 0;
+            let bits = usize::from(*bits);
+            bits <= most && address.len() == bits.div_ceil(8) && !(bits..8 * address.len()).any(bit)
+        }
+        (8, _) => false,
+        (11, data) if over_tcp => data.is_empty(),
+        (19, data) => data.is_empty(),
+        _ => true,
+    };
+    is_sound && sound(rest, over_tcp)
 }
 
 /// The rcode and the addresses of a name.

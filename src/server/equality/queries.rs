@@ -186,12 +186,15 @@ fn opt() -> BoxedStrategy<Vec<u8>> {
 
 /// The data of an OPT: well-formed options, known and not, or whatever.
 fn options() -> BoxedStrategy<Vec<u8>> {
-    let known: [(u16, &[u8]); 6] = [
+    let known: [(u16, &[u8]); 9] = [
         (3, &[]),                             // NSID
         (10, &[1, 2, 3, 4, 5, 6, 7, 8]),      // a client's cookie
         (8, &[0, 1, 24, 0, 192, 0, 2]),       // client subnet
         (8, &[0, 1, 33, 0, 192, 0, 2, 0, 0]), // one that is none
+        (8, &[0, 2, 12, 0, 0x20, 0x10]),      // one of IPv6
         (11, &[]),                            // TCP keep-alive
+        (19, &[]),                            // zone version
+        (19, &[0]),                           // one that is none
         (12, &[0; 40]),                       // padding
     ];
     let option = prop_oneof![

@@ -16,7 +16,7 @@ use nix::{
     libc,
     sys::socket::{
         ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, SockaddrIn6, SockaddrLike,
-        recvmmsg, sendmmsg, setsockopt, sockopt,
+        SockaddrStorage, recvmmsg, sendmmsg, setsockopt, sockopt,
     },
 };
 
@@ -43,6 +43,16 @@ pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Resu
         _ => {}
     }
     Ok(())
+}
+
+/// The addresses of this machine, which a socket bound to all of them has.
+pub(super) fn interface_addresses() -> Vec<IpAddr> {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let address = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| v4.ip().into());
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| v6.ip().into()))
+    };
+    interfaces.filter_map(|interface| address(interface.address?)).collect()
 }
 
 /// An IPv4 socket bound to one address.

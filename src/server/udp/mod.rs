@@ -13,7 +13,7 @@ mod plain;
 
 use std::{
     io::{self, ErrorKind},
-    net::{SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -52,6 +52,14 @@ pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Resu
     // Elsewhere replies from a socket on all addresses leave from whichever the system prefers.
     let _ = address;
     Ok(())
+}
+
+/// The addresses of this machine, as far as they can be known.
+pub(super) fn interface_addresses() -> Vec<IpAddr> {
+    #[cfg(target_os = "linux")]
+    return batch::interface_addresses();
+    #[cfg(not(target_os = "linux"))]
+    Vec::new()
 }
 
 /// Serves until told to stop, then answers what is already in the socket.
