@@ -300,6 +300,7 @@ proptest! {
             naive::Verdict::Drop => Some(Outcome::Dropped),
             naive::Verdict::Opcode => Some(Outcome::NotImp),
             naive::Verdict::Malformed(_) => Some(Outcome::FormErr),
+            naive::Verdict::LaterVersion => Some(Outcome::BadVers),
             naive::Verdict::Query => None,
         };
         if let Some(expected) = expected {

@@ -13,6 +13,8 @@ pub(super) enum Verdict {
     Drop,
     Opcode,
     Malformed(Fault),
+    /// No question, and no record but an OPT of a later version: BADVERS comes first.
+    LaterVersion,
     Query,
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Read {
     pub(super) question: Option<Range<usize>>,
     /// The size in the first OPT that stands where one may.
     pub(super) opt: Option<u16>,
+    opt_version: Option<u8>,
 }
 
 impl Read {
@@ -69,7 +72,7 @@ impl Read {
 }
 
 pub(super) fn read(packet: &[u8], over_tcp: bool) -> Read {
-    let mut read = Read { verdict: Verdict::Drop, question: None, opt: None };
+    let mut read = Read { verdict: Verdict::Drop, question: None, opt: None, opt_version: None };
     if packet.len() < 12 || packet[2] >= 0x80 {
         return read;
     }
@@ -77,9 +80,16 @@ pub(super) fn read(packet: &[u8], over_tcp: bool) -> Read {
     read.verdict = match body {
         _ if packet[2] & 0x78 != 0 => Verdict::Opcode,
         Ok(()) => Verdict::Query,
+        Err(Fault::Questions) if is_later_version(packet, &read) => Verdict::LaterVersion,
         Err(fault) => Verdict::Malformed(fault),
     };
     read
+}
+
+/// Whether a well-formed packet without a question has nothing but additional records, an OPT of a later version among
+/// them.
+fn is_later_version(packet: &[u8], read: &Read) -> bool {
+    packet[4..10] == [0; 6] && read.opt_version.is_some_and(|version| version > 0)
 }
 
 /// The sections, as far as they can be read.
@@ -106,7 +116,10 @@ fn body(packet: &[u8], over_tcp: bool, read: &mut Read) -> Result<(), Fault> {
                 match read.opt {
                     Some(_) => return Err(Fault::OptTwice),
                     None if section != 3 || packet[at] != 0 => return Err(Fault::OptMisplaced),
-                    None => read.opt = Some(u16::from_be_bytes([head[2], head[3]])),
+                    None => {
+                        read.opt = Some(u16::from_be_bytes([head[2], head[3]]));
+                        read.opt_version = Some(head[5]);
+                    }
                 }
                 // Another version's options may look like anything; it gets BADVERS.
                 if head[5] == 0 && !options(data) {
