@@ -75,6 +75,33 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// What response rate limiting did to a reply that it looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(usize)]
+pub enum RateLimited {
+    /// Below the limit: sent.
+    Passed,
+    /// Above it: sent empty, with TC, so that whoever really asks comes back over TCP.
+    Slipped,
+    /// Above it: not sent.
+    Dropped,
+    /// Sent, because the limit is only tried out; would have been slipped.
+    WouldSlip,
+    /// Sent, because the limit is only tried out; would have been dropped.
+    WouldDrop,
+}
+
+impl RateLimited {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [RateLimited; 5] = [
+        RateLimited::Passed,
+        RateLimited::Slipped,
+        RateLimited::Dropped,
+        RateLimited::WouldSlip,
+        RateLimited::WouldDrop,
+    ];
+}
+
 /// The counters of all workers; each writes only its own block, and the reader sums.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
@@ -102,6 +129,13 @@ impl Counters {
         workers.iter().map(|block| block.unsent.load(Relaxed)).sum()
     }
 
+    /// To how many replies response rate limiting did this, over all workers. Replies that it does not look at, as
+    /// those over TCP, are in none of these.
+    pub fn rate_limited(&self, what: RateLimited) -> u64 {
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().map(|block| block.rate_limited[what as usize].load(Relaxed)).sum()
+    }
+
     /// Packets received, over all workers.
     pub fn total(&self) -> u64 {
         Outcome::ALL.into_iter().map(|outcome| self.get(outcome)).sum()
@@ -114,12 +148,19 @@ impl Counters {
 pub(super) struct WorkerCounters {
     outcomes: [AtomicU64; Outcome::ALL.len()],
     unsent: AtomicU64,
+    rate_limited: [AtomicU64; RateLimited::ALL.len()],
 }
 
 impl WorkerCounters {
     /// Counts one. Only the owning worker may call this: there is one writer, so no read-modify-write is needed.
     pub(super) fn count(&self, outcome: Outcome) {
         let counter = &self.outcomes[outcome as usize];
+        counter.store(counter.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// Counts one reply that response rate limiting looked at. Only the owning worker may call this.
+    pub(super) fn rate_limited(&self, what: RateLimited) {
+        let counter = &self.rate_limited[what as usize];
         counter.store(counter.load(Relaxed) + 1, Relaxed);
     }
 
@@ -137,6 +178,9 @@ mod tests {
     fn every_outcome_has_its_own_number() {
         for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, index);
+        }
+        for (index, what) in RateLimited::ALL.into_iter().enumerate() {
+            assert_eq!(what as usize, index);
         }
     }
 

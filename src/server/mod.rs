@@ -14,6 +14,7 @@
 //! | [`Asker`] | who sent a packet, and over which transport |
 //! | [`Settings`] | what the operator chose about answering, the same for all workers of a listener |
 //! | [`Outcome`] | what a query became, for counting; an rcode is a value, never an error |
+//! | response rate limiting | what a flood of forged queries gets from us, in `rate_limit` |
 //! | general path | [`General`], hickory-server's handler over the same Table: ANY, aliases, explanations, meta types |
 //!
 //! Standards: RFC 1034/1035 (answers, TCP framing), 2181 (RRsets, additional data), 2308 (negative answers),
@@ -30,6 +31,8 @@ mod equality;
 mod general;
 mod listeners;
 mod query;
+#[cfg_attr(not(test), expect(dead_code, reason = "no worker limits anything yet"))]
+mod rate_limit;
 mod reply;
 mod respond;
 mod settings;
@@ -37,7 +40,7 @@ mod tcp;
 mod udp;
 
 pub use asker::{Asker, Transport};
-pub use counters::{Counters, Outcome};
+pub use counters::{Counters, Outcome, RateLimited};
 pub use edns::Cookies;
 pub use general::General;
 pub use listeners::{BindError, Bound, Running, bind};
