@@ -14,6 +14,7 @@
 //! | [`Asker`] | who sent a packet, and over which transport |
 //! | [`Settings`] | what the operator chose about answering, the same for all workers of a listener |
 //! | [`Outcome`] | what a query became, for counting; an rcode is a value, never an error |
+//! | proxy | stands between us and the client, and says in a header who that is; read in `proxy` |
 //! | response rate limiting | what a flood of forged queries gets from us, in `rate_limit` |
 //! | general path | [`General`], hickory-server's handler over the same Table: ANY, aliases, explanations, meta types |
 //!
@@ -30,6 +31,8 @@ mod edns;
 mod equality;
 mod general;
 mod listeners;
+#[cfg_attr(not(test), expect(dead_code, reason = "no transport reads headers yet"))]
+mod proxy;
 mod query;
 #[cfg_attr(not(test), expect(dead_code, reason = "no worker limits anything yet"))]
 mod rate_limit;
