@@ -31,7 +31,6 @@ mod edns;
 mod equality;
 mod general;
 mod listeners;
-#[cfg_attr(not(test), expect(dead_code, reason = "no transport reads headers yet"))]
 mod proxy;
 mod query;
 #[cfg_attr(not(test), expect(dead_code, reason = "no worker limits anything yet"))]

@@ -9,6 +9,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::model::Prefixes;
+
 /// What every header begins with. As a DNS message it would have an obsolete opcode, as a message over TCP a length
 /// that no query has.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -28,7 +30,7 @@ pub(super) enum Proxied {
         /// Its octets; what follows is the client's.
         header_len: usize,
         /// The client. `None`: the proxy asks for itself, or does not know for whom, so the sender's own address
-        /// counts. The port may be 0 where a proxy does not know it.
+        /// counts: see [`asker`].
         client: Option<SocketAddr>,
     },
     /// The beginning of a header, less than [`MAX_LEN`] octets: more has to come. In a datagram that is no header.
@@ -67,6 +69,28 @@ pub(super) fn read(octets: &[u8]) -> Proxied {
     match octets.get(FIXED_LEN..FIXED_LEN + len) {
         None => Proxied::Partial,
         Some(body) => Proxied::Complete { header_len: FIXED_LEN + len, client: addresses.client(body) },
+    }
+}
+
+/// Who asks, where a header names this client and came from this sender. A port that the proxy does not know becomes the
+/// sender's: 0 would be taken for a forgery.
+pub(super) fn asker(client: Option<SocketAddr>, sender: SocketAddr) -> SocketAddr {
+    let mut asker = client.unwrap_or(sender);
+    if asker.port() == 0 {
+        asker.set_port(sender.port());
+    }
+    asker
+}
+
+/// What a datagram asks, and who, where these are the proxies. `None`: a proxy left out the header, or it is wrong. A
+/// header from somebody else is no query, and left in place for whoever reads it to drop.
+pub(super) fn open<'d>(proxies: &Prefixes, datagram: &'d [u8], sender: SocketAddr) -> Option<(&'d [u8], SocketAddr)> {
+    if !proxies.contains(sender.ip()) {
+        return Some((datagram, sender));
+    }
+    match read(datagram) {
+        Proxied::Complete { header_len, client } => Some((datagram.get(header_len..)?, asker(client, sender))),
+        Proxied::Partial | Proxied::Invalid => None,
     }
 }
 
@@ -220,6 +244,33 @@ pub(super) mod tests {
             // Told as soon as the length is known, not after waiting for what is too long.
             assert_eq!(read(&header[..FIXED_LEN]), if is_read { Proxied::Partial } else { Proxied::Invalid });
         }
+    }
+
+    #[test]
+    fn who_asks_always_has_a_port() {
+        let sender = "203.0.113.9:5353".parse().unwrap();
+        for (client, expected) in [
+            (None, "203.0.113.9:5353"),
+            (Some("192.0.2.77:4660"), "192.0.2.77:4660"),
+            (Some("192.0.2.77:0"), "192.0.2.77:5353"),
+            (Some("[2001:db8::77]:0"), "[2001:db8::77]:5353"),
+        ] {
+            assert_eq!(asker(client.map(|client| client.parse().unwrap()), sender).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn proxies_must_send_a_header_and_others_are_left_alone() {
+        let proxies = ["203.0.113.0/24".parse().unwrap()].into_iter().collect();
+        let (proxy, other) = ("203.0.113.9:5353".parse().unwrap(), "192.0.2.1:5353".parse().unwrap());
+        let client = "192.0.2.77:4660".parse().unwrap();
+        let datagram = [proxied(client, &[]), b"query".to_vec()].concat();
+        assert_eq!(open(&proxies, &datagram, proxy), Some((&b"query"[..], client)));
+        assert_eq!(open(&proxies, &datagram[..28], proxy), Some((&b""[..], client)));
+        assert_eq!(open(&proxies, &datagram[..27], proxy), None);
+        assert_eq!(open(&proxies, b"query", proxy), None);
+        assert_eq!(open(&proxies, b"query", other), Some((&b"query"[..], other)));
+        assert_eq!(open(&proxies, &datagram, other), Some((&datagram[..], other)));
     }
 
     fn clients() -> impl Strategy<Value = SocketAddr> {

@@ -1,6 +1,9 @@
 //! Reading a query: only what an answer depends on, in place, with every bound checked.
 
-use super::edns::{self, Edns, OPT_LEN};
+use super::{
+    edns::{self, Edns, OPT_LEN},
+    proxy,
+};
 
 /// Octets of a DNS header.
 pub(super) const HEADER_LEN: usize = 12;
@@ -135,6 +138,8 @@ pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
     };
     let (question, edns) = match usual {
         Some(read) => read,
+        // From nobody who may send one; it would be answered as a query with an unknown opcode.
+        None if proxy::starts_with_signature(packet) => return Parsed::Drop,
         None => match parse_counted(packet, head, *counts) {
             Ok(read) => read,
             Err(bad) => return Parsed::Bad(bad),
@@ -398,6 +403,16 @@ mod tests {
                 matches!(parse(&bytes, &mut NameBuffer::default()), Parsed::Bad(Bad { why: Why::Opcode, .. })),
                 "{opcode}"
             );
+        }
+    }
+
+    #[test]
+    fn proxy_headers_are_no_queries() {
+        let mut names = NameBuffer::default();
+        for kind in [0x11, 0x12] {
+            let header = proxy::tests::header(0x21, kind, &[7; 12]);
+            let behind = [&header[..], &packet([1, 0], [1, 0, 0, 0], &[QUESTION])].concat();
+            assert!([header, behind].iter().all(|bytes| matches!(parse(bytes, &mut names), Parsed::Drop)));
         }
     }
 

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::edns::{Cookies, Told};
-use crate::{config::ServerConfig, model::Access};
+use crate::{
+    config::ServerConfig,
+    model::{Access, Prefixes},
+};
 
 /// What an operator chose about answering; shared by the workers of a listener.
 #[derive(Debug, Default)]
@@ -16,6 +19,8 @@ pub struct Settings {
     pub cookies: Option<Cookies>,
     /// Who may ask at this listener.
     pub access: Access,
+    /// Proxies, which put a PROXY header before what clients send; nobody else may.
+    pub proxies: Prefixes,
     /// Addresses of our own, where no query can come from.
     pub(super) own: Vec<IpAddr>,
     /// Ports of our own.
@@ -41,6 +46,7 @@ impl Settings {
             version: config.version.clone(),
             cookies,
             access: config.access_at(listener),
+            proxies: config.proxy_from.clone(),
             own: listening.iter().map(SocketAddr::ip).chain(interfaces.iter().copied()).collect(),
             own_ports,
         }

@@ -21,7 +21,7 @@ use nix::{
 };
 
 use super::{Datagrams, MAX_QUERY, RECEIVE_BUFFER, Worker};
-use crate::server::{Asker, edns::UDP_SIZE};
+use crate::server::edns::UDP_SIZE;
 
 /// Datagrams taken at once. 16, 32 and 64 were measured equal (within 1 %): a system call's own cost is a small part of the
 /// kernel's work per datagram.
@@ -208,7 +208,7 @@ impl<'s, F: Family, const IS_WILDCARD: bool> Batch<'s, F, IS_WILDCARD> {
     }
 
     /// Answers what was received; returns the number of replies.
-    fn answer(&mut self, worker: &mut Worker, received: usize) -> usize {
+    fn answer<const HAS_PROXIES: bool>(&mut self, worker: &mut Worker, received: usize) -> usize {
         let mut count = 0;
         // One look at the Table for the whole batch, given back before anything is sent.
         let table = worker.tables.load();
@@ -216,7 +216,7 @@ impl<'s, F: Family, const IS_WILDCARD: bool> Batch<'s, F, IS_WILDCARD> {
             let (Some(source), Some(packet)) = (asked.source, packet.get(..asked.len)) else { continue };
             let reply = &mut self.replies[count];
             reply.clear();
-            worker.responder.respond(&table, packet, &Asker::udp(source.source()), reply);
+            worker.respond::<HAS_PROXIES>(&table, packet, source.source(), reply);
             if !reply.is_empty() {
                 (self.targets[count], self.locals[count]) = (Some(source), asked.local);
                 count += 1;
@@ -263,7 +263,10 @@ impl<F: Family, const IS_WILDCARD: bool> Datagrams for Batch<'_, F, IS_WILDCARD>
     fn turn(&mut self, worker: &mut Worker, wait: bool) -> io::Result<()> {
         // The socket's time-out bounds the wait: the one recvmmsg takes is looked at only after a datagram came.
         let received = self.receive(if wait { MsgFlags::MSG_WAITFORONE } else { MsgFlags::MSG_DONTWAIT })?;
-        let replies = self.answer(worker, received);
+        let replies = match worker.has_proxies() {
+            false => self.answer::<false>(worker, received),
+            true => self.answer::<true>(worker, received),
+        };
         let refused = self.send(replies);
         if refused > 0 {
             // Lost like any datagram; the asker repeats its query.

@@ -21,7 +21,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Responder, listeners::Stop};
+use super::{Asker, Outcome, Responder, listeners::Stop, proxy};
 use crate::table::Table;
 
 /// Longest query taken; real ones stay below 300 octets, EDNS options included. What is longer arrives cut off, and
@@ -85,6 +85,33 @@ struct Worker {
     responder: Responder,
 }
 
+impl Worker {
+    /// Whether some of those who send us datagrams are proxies.
+    fn has_proxies(&self) -> bool {
+        !self.responder.settings().proxies.is_empty()
+    }
+
+    /// Appends the reply to a datagram to `reply`; nothing, when there is none. It goes to the sender, whoever asks.
+    #[inline(always)]
+    fn respond<const HAS_PROXIES: bool>(
+        &mut self,
+        table: &Table,
+        datagram: &[u8],
+        sender: SocketAddr,
+        reply: &mut Vec<u8>,
+    ) {
+        let opened = if HAS_PROXIES {
+            proxy::open(&self.responder.settings().proxies, datagram, sender)
+        } else {
+            Some((datagram, sender))
+        };
+        match opened {
+            Some((query, source)) => _ = self.responder.respond(table, query, &Asker::udp(source), reply),
+            None => self.responder.counters().count(Outcome::Dropped),
+        }
+    }
+}
+
 /// A socket, as one way of receiving and sending sees it.
 trait Datagrams {
     /// Receives what is there and answers it. Waits for a datagram, up to the socket's time-out, if `wait`; where none
@@ -118,12 +145,19 @@ fn is_nothing(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::Counters, *};
+    use super::{
+        super::{
+            Counters, Settings,
+            proxy::tests::{header, proxied},
+        },
+        *,
+    };
+    use crate::model::Prefix;
 
     /// A worker without zones: it refuses everything.
-    fn worker(counters: &Counters) -> Worker {
+    fn worker(counters: &Counters, settings: Settings) -> Worker {
         let tables = Arc::new(ArcSwap::from_pointee(Table::default()));
-        Worker { responder: Responder::new(counters, &Arc::default(), 1), tables }
+        Worker { responder: Responder::new(counters, &Arc::new(settings), 1), tables }
     }
 
     /// A query for the root's NS with this id.
@@ -144,7 +178,7 @@ mod tests {
     /// Asks more than a batch holds and has `datagrams` answer until every reply is here.
     fn answers_all(mut datagrams: impl Datagrams, server: SocketAddr, asker: &UdpSocket) {
         let counters = Counters::default();
-        let mut worker = worker(&counters);
+        let mut worker = worker(&counters, Settings::default());
         asker.connect(server).unwrap();
         for id in 0..100 {
             asker.send(&query(id)).unwrap();
@@ -194,6 +228,73 @@ mod tests {
         let address = server.local_addr().unwrap();
         let asked = SocketAddr::new("::1".parse().unwrap(), address.port());
         answers_all(batch::AnyV6::new(&server), asked, &socket("[::1]:0"));
+    }
+
+    /// Asks from a proxy's address and from another, with and without headers.
+    fn reads_headers_of_proxies(
+        mut datagrams: impl Datagrams,
+        server: SocketAddr,
+        proxy: &UdpSocket,
+        other: &UdpSocket,
+    ) {
+        let counters = Counters::default();
+        let proxies = [Prefix::around(proxy.local_addr().unwrap().ip(), 128)].into_iter().collect();
+        let mut worker = worker(&counters, Settings { proxies, ..Settings::default() });
+        let behind = |header: &[u8], query: &[u8]| [header, query].concat();
+        let v4 = proxied("192.0.2.77:4660".parse().unwrap(), &[]);
+        let v6 = proxied("[2001:db8::77]:4660".parse().unwrap(), b"\xEA\0\x01x");
+        proxy.connect(server).unwrap();
+        other.connect(server).unwrap();
+        for (from, datagram) in [
+            (proxy, behind(&v4, &query(1))),
+            (proxy, behind(&v6, &query(2))),
+            (proxy, behind(&header(0x20, 0, &[]), &query(3))),
+            (other, query(4)),
+            // Dropped: no header, less than one, a wrong one, one too many, no query behind it, one from nobody's proxy.
+            (proxy, query(5)),
+            (proxy, v4[..27].to_vec()),
+            (proxy, behind(&header(0x22, 0x12, &[7; 12]), &query(6))),
+            (proxy, behind(&v4, &behind(&v4, &query(7)))),
+            (proxy, v4.clone()),
+            (other, behind(&v4, &query(8))),
+            (proxy, behind(&v4, &query(9))),
+            (other, query(10)),
+        ] {
+            from.send(&datagram).unwrap();
+        }
+        while counters.total() < 12 {
+            datagrams.turn(&mut worker, true).unwrap();
+        }
+        for (asker, ids) in [(proxy, &[1, 2, 3, 9][..]), (other, &[4, 10])] {
+            for id in ids {
+                let mut reply = [0; 100];
+                let len = asker.recv(&mut reply).unwrap();
+                assert_eq!(
+                    (reply[1], reply[3] & 15, len),
+                    (*id, 5, 17),
+                    "refused, with the question, without a header"
+                );
+            }
+        }
+        assert_eq!((counters.get(Outcome::Refused), counters.get(Outcome::Dropped)), (6, 6));
+    }
+
+    #[test]
+    fn one_at_a_time_reads_headers_of_proxies() {
+        let server = socket("127.0.0.1:0");
+        let (proxy, other) = (socket("127.0.0.2:0"), socket("127.0.0.1:0"));
+        reads_headers_of_proxies(plain::Plain::new(&server), server.local_addr().unwrap(), &proxy, &other);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn batches_read_headers_of_proxies() {
+        let server = socket("127.0.0.1:0");
+        let (proxy, other) = (socket("127.0.0.2:0"), socket("127.0.0.1:0"));
+        reads_headers_of_proxies(batch::V4::new(&server), server.local_addr().unwrap(), &proxy, &other);
+        let server = socket("0.0.0.0:0");
+        let address = SocketAddr::new("127.0.0.3".parse().unwrap(), server.local_addr().unwrap().port());
+        reads_headers_of_proxies(batch::AnyV4::new(&server), address, &socket("127.0.0.2:0"), &socket("127.0.0.1:0"));
     }
 
     #[cfg(target_os = "linux")]

@@ -3,7 +3,7 @@
 use std::{io, net::UdpSocket, time::Duration};
 
 use super::{Datagrams, MAX_QUERY, Worker};
-use crate::server::{Asker, edns::UDP_SIZE};
+use crate::server::edns::UDP_SIZE;
 
 /// How long the kernel may take to accept a reply. A full socket must not hold up the queries behind it, and the
 /// standard library has no flag to send without waiting on a socket that waits to receive.
@@ -32,7 +32,10 @@ impl Datagrams for Plain<'_> {
         let (len, source) = self.socket.recv_from(&mut *self.packet)?;
         self.reply.clear();
         let table = worker.tables.load();
-        worker.responder.respond(&table, &self.packet[..len], &Asker::udp(source), &mut self.reply);
+        match worker.has_proxies() {
+            false => worker.respond::<false>(&table, &self.packet[..len], source, &mut self.reply),
+            true => worker.respond::<true>(&table, &self.packet[..len], source, &mut self.reply),
+        }
         if !self.reply.is_empty() && self.socket.send_to(&self.reply, source).is_err() {
             // Lost like any datagram; the asker repeats its query.
             worker.responder.counters().unsent(1);
