@@ -299,6 +299,28 @@ mod tests {
         assert_ne!(set(&["10.0.0.0/9"]), set(&["10.0.0.0/8"]));
     }
 
+    #[test]
+    fn one_address_at_either_end_of_a_prefix_is_told_apart() {
+        let last = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+        let texts = ["2001:db8::/32", "2001:db8::/120", "2001:db8::", "2001:db8::ff", "2001:db8::100", last, "::/0"];
+        let map: PrefixMap<&str> = texts.into_iter().map(|text| (prefix(text), text)).collect();
+        for (asked, expected) in [
+            ("::", "::/0"),
+            ("2001:db8::", "2001:db8::"),
+            ("2001:db8::1", "2001:db8::/120"),
+            ("2001:db8::fe", "2001:db8::/120"),
+            ("2001:db8::ff", "2001:db8::ff"),
+            ("2001:db8::100", "2001:db8::100"),
+            ("2001:db8::101", "2001:db8::/32"),
+            ("2001:db9::", "::/0"),
+            ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe", "::/0"),
+            (last, last),
+        ] {
+            assert_eq!(map.get(asked.parse().unwrap()), Some(expected), "{asked}");
+        }
+        assert!(map.v6.is_sorted_by(|(one, _), (next, _)| one < next), "each range begins once, in order");
+    }
+
     /// Whether a prefix covers an address, bit by bit.
     fn covers(prefix: Prefix, address: IpAddr) -> bool {
         let octets = |address: IpAddr| match address.to_canonical() {
