@@ -72,10 +72,7 @@ pub struct Bound {
 
 /// Binds UDP and TCP on every address, a socket for each worker, or nothing.
 pub fn bind(config: &ServerConfig) -> Result<Bound, BindError> {
-    let workers = match config.workers {
-        0 => thread::available_parallelism().map_or(1, usize::from),
-        workers => workers,
-    };
+    let workers = config.workers();
     let (addresses, udp, tcp) = (Vec::new(), Vec::new(), Vec::new());
     let mut bound = Bound { addresses, udp, tcp, workers, config: config.clone() };
     for &address in &config.listen {

@@ -33,7 +33,6 @@ mod general;
 mod listeners;
 mod proxy;
 mod query;
-#[cfg_attr(not(test), expect(dead_code, reason = "no worker limits anything yet"))]
 mod rate_limit;
 mod reply;
 mod respond;

@@ -1,6 +1,6 @@
 //! One answer to one packet: the same for every transport and for tests.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 
@@ -10,7 +10,8 @@ use super::{
     counters::WorkerCounters,
     edns::{self, Edns, Teller, Told},
     query::{Bad, NameBuffer, Parsed, Query, Why, parse},
-    reply::{Head, Limits, Options, Reply, append_opt_with, outcome_of},
+    rate_limit::{Class, Limited, RateLimit},
+    reply::{Head, Limits, Options, Reply, TRUNCATED, append_opt_with, outcome_of},
 };
 use crate::{
     model::Verdict,
@@ -23,33 +24,87 @@ const CLASS_ANY: u16 = 255;
 
 /// One worker's answering state. A worker owns it, so nothing in it is shared.
 ///
-/// Answering a query that the Table holds takes no lock, no allocation (once `out` has grown), a clock only for cookies,
-/// and writes to no memory that another worker writes to.
+/// Answering a query that the Table holds takes no lock, no allocation (once `out` has grown), a clock only for cookies
+/// and rate limiting, and writes to no memory that another worker writes to.
 pub struct Responder {
     dealer: Dealer,
     general: General,
     counters: Arc<WorkerCounters>,
     settings: Arc<Settings>,
     names: NameBuffer,
+    rate_limit: Option<Box<Limiter>>,
+}
+
+/// Response rate limiting of one worker.
+struct Limiter {
+    limit: RateLimit,
+    /// When its clock began.
+    began: Instant,
+    /// Whether the query that is being answered brought a valid cookie.
+    is_verified: bool,
 }
 
 impl Responder {
     /// A responder; the seed decides where its cursors start.
     pub fn new(counters: &Counters, settings: &Arc<Settings>, seed: u64) -> Self {
+        let counters = counters.worker();
+        let limit = RateLimit::new(&settings.rate_limit, settings.workers, counters.clone());
+        let limiter = |limit| Box::new(Limiter { limit, began: Instant::now(), is_verified: false });
         Responder {
             settings: settings.clone(),
             general: General::new(seed.rotate_left(1)),
             dealer: Dealer::new(seed),
-            counters: counters.worker(),
+            counters,
             names: NameBuffer::default(),
+            rate_limit: limit.map(limiter),
         }
     }
 
     /// Appends the reply to `packet` to `out` (nothing, when there is none), counts and returns what it became.
     pub fn respond(&mut self, table: &Table, packet: &[u8], asker: &Asker, out: &mut Vec<u8>) -> Outcome {
+        let start = out.len();
         let outcome = self.outcome::<true>(table, packet, asker, out);
         self.counters.count(outcome);
+        if self.rate_limit.is_some() {
+            self.limit(table, packet, asker, outcome, out, start);
+        }
         outcome
+    }
+
+    /// Takes a reply back, or cuts it, where its kind is sent to its like too often.
+    #[cold]
+    fn limit(
+        &mut self,
+        table: &Table,
+        packet: &[u8],
+        asker: &Asker,
+        outcome: Outcome,
+        out: &mut Vec<u8>,
+        start: usize,
+    ) {
+        let Some(Limiter { limit, began, is_verified }) = self.rate_limit.as_deref_mut() else { return };
+        if std::mem::take(is_verified) || !asker.transport.is_datagram() || out.len() == start {
+            return;
+        }
+        let Some(class) = Class::of(outcome) else { return };
+        let (zone, question, edns) = match parse(packet, &mut self.names) {
+            Parsed::Query(query) => (zone_number(table, query.name), query.question, query.edns),
+            Parsed::Bad(bad) => (0, bad.question, bad.edns),
+            Parsed::Drop => return,
+        };
+        let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match limit.check(asker.source.ip(), class, zone, now) {
+            Limited::Pass => {}
+            Limited::Drop => out.truncate(start),
+            // As long as the query at most, so that nothing is gained by forging it.
+            Limited::Slip => {
+                out.truncate(start);
+                let head = packet.first_chunk().map_or(0, |head| u32::from_be_bytes(*head));
+                let head = Head { asked: head, question, edns: &edns, rcode: ResponseCode::NoError, flags: TRUNCATED };
+                head.write([0; 3], out);
+                edns.iter().for_each(|edns| edns::append_opt(out, edns, 0));
+            }
+        }
     }
 
     /// The same with every well-formed query answered by the general path.
@@ -72,7 +127,7 @@ impl Responder {
         asker: &Asker,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        let Responder { dealer, general, settings, names, .. } = self;
+        let Responder { dealer, general, settings, names, rate_limit, .. } = self;
         let parsed = parse(packet, names);
         if settings.is_forged(asker.source) {
             return Outcome::Dropped;
@@ -96,6 +151,9 @@ impl Responder {
                 if verdict == Verdict::Refuse {
                     return deny(Reply::to(&query, told.as_ref(), asker.transport, table, out));
                 }
+                if let (Some(limiter), Some(told)) = (rate_limit, &told) {
+                    limiter.is_verified = told.cookie.is_some_and(|cookie| cookie.is_valid);
+                }
                 let mut answering = Answering { table, dealer, settings, asker, query: &query, told: told.as_ref() };
                 let compiled = answering.before(out).or_else(|| if COMPILED { answering.compiled(out) } else { None });
                 compiled.unwrap_or_else(|| answering.general(general, out))
@@ -111,6 +169,14 @@ impl Responder {
     /// The counters of this worker.
     pub(super) fn counters(&self) -> &WorkerCounters {
         &self.counters
+    }
+}
+
+/// A number for the zone that answers for a name; 0 for none.
+fn zone_number(table: &Table, name: &[u8]) -> u64 {
+    match table.find(name) {
+        Found::Missing(zone) | Found::Name(zone, _) => Arc::as_ptr(&zone.zone.source) as usize as u64,
+        Found::Outside => 0,
     }
 }
 

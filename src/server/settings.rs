@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::edns::{Cookies, Told};
 use crate::{
-    config::ServerConfig,
+    config::{RateLimitConfig, ServerConfig},
     model::{Access, Prefixes},
 };
 
@@ -21,6 +21,10 @@ pub struct Settings {
     pub access: Access,
     /// Proxies, which put a PROXY header before what clients send; nobody else may.
     pub proxies: Prefixes,
+    /// Response rate limiting.
+    pub rate_limit: RateLimitConfig,
+    /// Workers that share the limit.
+    pub(super) workers: usize,
     /// Addresses of our own, where no query can come from.
     pub(super) own: Vec<IpAddr>,
     /// Ports of our own.
@@ -47,6 +51,8 @@ impl Settings {
             cookies,
             access: config.access_at(listener),
             proxies: config.proxy_from.clone(),
+            rate_limit: config.rate_limit.clone(),
+            workers: config.workers(),
             own: listening.iter().map(SocketAddr::ip).chain(interfaces.iter().copied()).collect(),
             own_ports,
         }
