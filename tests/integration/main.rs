@@ -12,6 +12,7 @@ mod names;
 mod pipes;
 mod proof_of_concept;
 mod protocol;
+mod proxies;
 mod restart;
 mod scenarios;
 mod shutdown;

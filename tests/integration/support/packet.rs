@@ -1,5 +1,7 @@
 //! Packets octet by octet, for what no library would send.
 
+use std::net::{IpAddr, SocketAddr};
+
 /// The id of every packet made here.
 pub const ID: [u8; 2] = [0xAB, 0xCD];
 
@@ -52,4 +54,15 @@ pub fn opt(size: u16, version: u8, flags: u16, options: &[u8]) -> Vec<u8> {
 /// One EDNS option.
 pub fn option(code: u16, data: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes(), &(data.len() as u16).to_be_bytes(), data].concat()
+}
+
+/// What a proxy sends before the query of this client: the PROXY protocol, version 2, for UDP.
+pub fn proxied(client: SocketAddr) -> Vec<u8> {
+    let (family, source, destination) = match client.ip() {
+        IpAddr::V4(ip) => (0x12, ip.octets().to_vec(), vec![198, 51, 100, 53]),
+        IpAddr::V6(ip) => (0x22, ip.octets().to_vec(), vec![0xFD; 16]),
+    };
+    let addresses = [source, destination, client.port().to_be_bytes().to_vec(), vec![0, 53]].concat();
+    let len = (addresses.len() as u16).to_be_bytes();
+    [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x21, family], &len, &addresses].concat()
 }
