@@ -43,14 +43,6 @@ pub struct ListenerAccess {
 }
 
 impl ServerConfig {
-    /// Workers per address, for UDP and for TCP each.
-    pub fn workers(&self) -> usize {
-        match self.workers {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            workers => workers,
-        }
-    }
-
     /// Who may ask at a listener, by the address that is configured for it.
     pub fn access_at(&self, listener: SocketAddr) -> Access {
         let named = self.access.iter().find(|rule| rule.listeners.contains(&listener));

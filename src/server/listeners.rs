@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-use super::{Cookies, Counters, Responder, Settings, affinity, tcp, udp};
+use super::{Cookies, Counters, Responder, Settings, affinity, settings, tcp, udp};
 use crate::{config::ServerConfig, table::Table};
 
 /// Connections the kernel holds until they are accepted; the common maximum (`net.core.somaxconn` before Linux 5.4
@@ -72,7 +72,7 @@ pub struct Bound {
 
 /// Binds UDP and TCP on every address, a socket for each worker, or nothing.
 pub fn bind(config: &ServerConfig) -> Result<Bound, BindError> {
-    let workers = config.workers();
+    let workers = settings::workers(config);
     let (addresses, udp, tcp) = (Vec::new(), Vec::new(), Vec::new());
     let mut bound = Bound { addresses, udp, tcp, workers, config: config.clone() };
     for &address in &config.listen {

@@ -31,6 +31,14 @@ pub struct Settings {
     pub(super) own_ports: Vec<u16>,
 }
 
+/// Workers per address, for UDP and for TCP each.
+pub(super) fn workers(config: &ServerConfig) -> usize {
+    match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
+
 impl Settings {
     /// The settings of a listener, by the address that is configured for it. `cookies` are the same for all listeners;
     /// `listening` are all of them, with their real addresses and ports, `interfaces` what a wildcard among them stands
@@ -52,7 +60,7 @@ impl Settings {
             access: config.access_at(listener),
             proxies: config.proxy_from.clone(),
             rate_limit: config.rate_limit.clone(),
-            workers: config.workers(),
+            workers: workers(config),
             own: listening.iter().map(SocketAddr::ip).chain(interfaces.iter().copied()).collect(),
             own_ports,
         }

@@ -40,7 +40,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("mio", "server/tcp/"),
     ("nix", "server/udp/ server/affinity.rs"),
     ("clap", "cli/"),
-    ("rustix", "cli/"),
+    ("rustix", "cli/ server/udp/"),
     ("tracing_subscriber", "telemetry.rs"),
     ("hyper", "http.rs sim/"), // there for its error, which tells a closed connection from other failures
     ("hyper_util", "sim/"),

@@ -20,6 +20,8 @@ use nix::{
     },
 };
 
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
+
 use super::{Datagrams, MAX_QUERY, RECEIVE_BUFFER, Worker};
 use crate::server::edns::UDP_SIZE;
 
@@ -37,6 +39,14 @@ const STRIDE: usize = MAX_QUERY + 64;
 pub(super) fn prepare(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
     // Needs CAP_NET_ADMIN, which many servers rightly lack.
     let _ = setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
+    // Replies are below the least MTU of IPv6 and common on IPv4, so what routers claim of smaller paths is left aside:
+    // anybody can claim it, and fragments of answers can be forged.
+    let omitted = match address {
+        SocketAddr::V4(_) => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::OMIT),
+        SocketAddr::V6(_) => set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::OMIT),
+    };
+    // Without it replies still arrive; some kernels that only look like Linux do not know it.
+    let _ = omitted;
     match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,

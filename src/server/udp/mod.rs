@@ -299,6 +299,15 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn nobody_makes_replies_come_in_fragments() {
+        use rustix::net::sockopt;
+        let (v4, v6) = (socket("127.0.0.1:0"), socket("[::1]:0"));
+        assert_eq!(sockopt::ip_mtu_discover(&v4).unwrap(), sockopt::Ipv4PathMtuDiscovery::OMIT);
+        assert_eq!(sockopt::ipv6_mtu_discover(&v6).unwrap(), sockopt::Ipv6PathMtuDiscovery::OMIT);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn one_reply_that_cannot_be_sent_holds_up_no_other() {
         // Nothing can be sent to port 0, which no program has; only a raw socket, or a forger, asks from there.
         let server = socket("0.0.0.0:0");
