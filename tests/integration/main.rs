@@ -6,6 +6,7 @@ mod cli;
 mod discovery;
 mod distribution;
 mod docs;
+mod edns;
 mod incidents;
 mod layering;
 mod names;

@@ -16,6 +16,8 @@ use tokio::{
     time::timeout,
 };
 
+use super::packet::{Opt, opt_of};
+
 /// How long one reply may take.
 const REPLY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -140,10 +142,16 @@ impl Dig {
 
     /// Sends these bytes instead of the question's.
     pub async fn send(&self, bytes: &[u8], wait: Duration) -> Option<Reply> {
-        let bytes = if self.tcp {
+        let bytes = self.exchange(bytes, wait).await?;
+        Some(Reply { message: Message::from_vec(&bytes).expect("a reply that decodes"), bytes })
+    }
+
+    /// Sends these bytes, and gets what comes back, whatever it is.
+    pub async fn exchange(&self, bytes: &[u8], wait: Duration) -> Option<Vec<u8>> {
+        if self.tcp {
             let mut stream = self.connect().await;
             stream.write_all(&framed(bytes)).await.unwrap();
-            timeout(wait, read_frame(&mut stream)).await.ok()??
+            timeout(wait, read_frame(&mut stream)).await.ok()?
         } else {
             let socket = UdpSocket::bind((self.from, 0)).await.unwrap();
             socket.connect(self.server).await.unwrap();
@@ -151,9 +159,8 @@ impl Dig {
             let mut buffer = vec![0; 65_535];
             let len = timeout(wait, socket.recv(&mut buffer)).await.ok()?.ok()?;
             buffer.truncate(len);
-            buffer
-        };
-        Some(Reply { message: Message::from_vec(&bytes).expect("a reply that decodes"), bytes })
+            Some(buffer)
+        }
     }
 }
 
@@ -234,6 +241,21 @@ impl Reply {
     /// Questions, answers, authorities, additionals: what the header says.
     pub fn counts(&self) -> [u16; 4] {
         [4, 6, 8, 10].map(|at| u16::from_be_bytes([self.bytes[at], self.bytes[at + 1]]))
+    }
+
+    /// The OPT record, as sent.
+    pub fn opt(&self) -> Option<Opt> {
+        opt_of(&self.bytes)
+    }
+
+    /// The options of an OPT that must be there.
+    pub fn options(&self) -> Vec<(u16, Vec<u8>)> {
+        self.opt().expect("an OPT").options
+    }
+
+    /// The return code, all twelve bits of it.
+    pub fn rcode_number(&self) -> u16 {
+        u16::from(self.opt().map_or(0, |opt| opt.extended_rcode)) << 4 | self.flags() & 15
     }
 
     pub fn ttl(&self) -> u32 {

@@ -66,3 +66,60 @@ pub fn proxied(client: SocketAddr) -> Vec<u8> {
     let len = (addresses.len() as u16).to_be_bytes();
     [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[0x21, family], &len, &addresses].concat()
 }
+
+/// The OPT record of a reply, octet by octet: a library's idea of it would hide how it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opt {
+    pub size: u16,
+    pub extended_rcode: u8,
+    pub version: u8,
+    pub flags: u16,
+    /// Codes and data, in their order.
+    pub options: Vec<(u16, Vec<u8>)>,
+}
+
+/// The OPT record of a message; panics where there are two, or where the message ends too early or too late.
+pub fn opt_of(message: &[u8]) -> Option<Opt> {
+    let u16_at = |at: usize| u16::from_be_bytes([message[at], message[at + 1]]);
+    let (mut at, mut found) = (12, None);
+    for _ in 0..u16_at(4) {
+        at = after_name(message, at) + 4;
+    }
+    for _ in 0..u16_at(6) + u16_at(8) + u16_at(10) {
+        let owner = at;
+        at = after_name(message, at);
+        let data = at + 10..at + 10 + usize::from(u16_at(at + 8));
+        if u16_at(at) == 41 {
+            assert_eq!(message[owner], 0, "the owner of an OPT is the root");
+            let [extended_rcode, version] = [message[at + 4], message[at + 5]];
+            let (size, flags) = (u16_at(at + 2), u16_at(at + 6));
+            let opt = Opt { size, extended_rcode, version, flags, options: options_of(&message[data.clone()]) };
+            assert!(found.replace(opt).is_none(), "one OPT");
+        }
+        at = data.end;
+    }
+    assert_eq!(at, message.len(), "nothing follows the last record");
+    found
+}
+
+fn options_of(mut data: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut options = Vec::new();
+    while let [code_high, code_low, len_high, len_low, rest @ ..] = data {
+        let (option, after) = rest.split_at(usize::from(u16::from_be_bytes([*len_high, *len_low])));
+        options.push((u16::from_be_bytes([*code_high, *code_low]), option.to_vec()));
+        data = after;
+    }
+    assert!(data.is_empty(), "options fill their record");
+    options
+}
+
+/// Where a name ends that begins here.
+fn after_name(message: &[u8], mut at: usize) -> usize {
+    loop {
+        match message[at] {
+            0 => return at + 1,
+            0xC0.. => return at + 2,
+            label => at += 1 + usize::from(label),
+        }
+    }
+}

@@ -131,6 +131,26 @@ impl TestServer {
         Config { server: ServerConfig { listen, workers: 1, ..ServerConfig::default() }, zones: vec![zone.clone()] }
     }
 
+    /// The same on IPv6 too, where this machine has it.
+    pub fn in_both_families(mut config: Config) -> Config {
+        if ClusterSpec::has_ipv6() {
+            config.server.listen.push("[::1]:0".parse().unwrap());
+        }
+        config
+    }
+
+    /// A zone without a cluster, from the text of a zone file, on IPv4 and IPv6.
+    pub async fn of_file(text: &str, change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("zone");
+        std::fs::write(&file, text).unwrap();
+        let mut zone = ZoneConfig::new(Name::from_ascii(format!("{ZONE}.")).unwrap());
+        zone.file = Some(file);
+        let mut config = Self::in_both_families(Self::config(&zone));
+        change(&mut config);
+        Self::start(config).await
+    }
+
     /// Starts it; a port 0 to listen on becomes a [`free_port`].
     pub async fn start(mut config: Config) -> Self {
         for address in config.server.listen.iter_mut().filter(|address| address.port() == 0) {
@@ -207,24 +227,44 @@ impl TestServer {
         self.app.counters().get(outcome)
     }
 
-    /// Sends one packet over UDP, then over TCP: two replies alike in header and question, and each counted as this
-    /// outcome and no other. The server must not be asked by anybody else meanwhile.
-    pub async fn both_raw(&self, packet: &[u8], outcome: Outcome) -> [Reply; 2] {
+    /// Sends one packet: a reply comes, and it is counted as this outcome and no other. The server must not be asked by
+    /// anybody else meanwhile.
+    pub async fn counted(&self, by: &Dig, packet: &[u8], outcome: Outcome) -> Reply {
         let counts = || Outcome::ALL.map(|outcome| self.count(outcome));
-        let mut replies = Vec::new();
-        for dig in [Dig::to(self.address), Dig::to(self.address).tcp()] {
-            let mut expected = counts();
-            expected[outcome as usize] += 1;
-            let reply = dig.send(packet, super::PATIENCE).await;
-            let reply = reply.unwrap_or_else(|| panic!("no reply to {packet:02x?}"));
-            assert_eq!(counts(), expected, "the counters after {packet:02x?}, one more {outcome}");
-            assert_eq!(reply.bytes[..2], packet[..2], "the id is echoed");
-            assert!(reply.flags() & 0x8000 != 0, "a reply is a response");
-            replies.push(reply);
-        }
-        let [udp, tcp] = replies.try_into().unwrap();
+        let mut expected = counts();
+        expected[outcome as usize] += 1;
+        let reply = by.send(packet, super::PATIENCE).await;
+        let reply = reply.unwrap_or_else(|| panic!("no reply to {packet:02x?}"));
+        assert_eq!(counts(), expected, "the counters after {packet:02x?}, one more {outcome}");
+        assert_eq!(reply.bytes[..2], packet[..2], "the id is echoed");
+        assert!(reply.flags() & 0x8000 != 0, "a reply is a response");
+        reply
+    }
+
+    /// Sends one packet over UDP, then over TCP: two replies alike in header and question, and each
+    /// [`TestServer::counted`].
+    pub async fn both_raw(&self, packet: &[u8], outcome: Outcome) -> [Reply; 2] {
+        self.both_at(self.address, packet, outcome).await
+    }
+
+    /// [`TestServer::both_raw`] at one of several addresses.
+    async fn both_at(&self, address: SocketAddr, packet: &[u8], outcome: Outcome) -> [Reply; 2] {
+        let udp = self.counted(&Dig::to(address), packet, outcome).await;
+        let tcp = self.counted(&Dig::to(address).tcp(), packet, outcome).await;
         assert_eq!((udp.flags(), udp.counts()), (tcp.flags(), tcp.counts()), "UDP and TCP alike: {packet:02x?}");
         [udp, tcp]
+    }
+
+    /// [`TestServer::both_raw`] at every address: over UDP and TCP, and over IPv4 and IPv6 where the server was told
+    /// to ([`TestServer::in_both_families`]). The replies are alike in header and question.
+    pub async fn everywhere(&self, packet: &[u8], outcome: Outcome) -> Vec<Reply> {
+        let mut replies = Vec::new();
+        for address in self.app.addresses() {
+            replies.extend(self.both_at(*address, packet, outcome).await);
+        }
+        let heads: BTreeSet<_> = replies.iter().map(|reply| (reply.flags(), reply.counts())).collect();
+        assert_eq!(heads.len(), 1, "all addresses alike: {packet:02x?}");
+        replies
     }
 
     /// [`TestServer::both_raw`] for a question.
