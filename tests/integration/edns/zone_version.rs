@@ -13,7 +13,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use super::{A, EXTENDED_ERROR, ZONE_VERSION, assert_formerr, served, www};
 use crate::support::{
     Dig, Reply, TestServer, cluster,
-    packet::{opt, option, query, question},
+    packet::{name, opt, option, query, question, question_of},
     remembering, steady,
 };
 
@@ -136,6 +136,27 @@ async fn it_is_of_the_nearest_zone_and_counts_its_labels() {
     ] {
         for reply in server.everywhere(&asking(text, 16), outcome).await {
             assert_eq!(told(&reply), [version(labels, serial(&reply))], "{text}");
+        }
+    }
+}
+
+/// RFC 9660 section 3.2: only who is authoritative tells a version, and who may not ask for a zone learns nothing of it.
+#[tokio::test]
+async fn what_is_refused_tells_none() {
+    let server = nested().await;
+    let chaos = query(&question_of(&name("example.test"), 16, 3), &[&opt(1232, 0, 0, &option(ZONE_VERSION, &[]))]);
+    for (about, sent, outcome) in [
+        ("outside", asking("example.org", A), Outcome::Refused),
+        ("the root", asking("", 2), Outcome::Refused),
+        ("the parent", asking("test", 6), Outcome::Refused),
+        ("class CH", chaos, Outcome::Refused),
+        ("a transfer", asking("example.test", 252), Outcome::Refused),
+        ("a zone of others", asking("closed.test", 6), Outcome::Denied),
+        ("a name of it", asking("x.closed.test", A), Outcome::Denied),
+        ("a transfer of it", asking("closed.test", 252), Outcome::Denied),
+    ] {
+        for reply in server.everywhere(&sent, outcome).await {
+            assert_eq!((reply.rcode_number(), told(&reply)), (5, vec![]), "{about}");
         }
     }
 }
