@@ -250,7 +250,9 @@ impl<'q, 'o> Reply<'q, 'o> {
 
     #[inline(never)]
     fn end_with_options(self, edns: &Edns<'_>, rcode: ResponseCode, remark: Option<&Remark>, start: usize) {
-        let zone = self.told.filter(|told| told.zone_version).and_then(|_| match self.table.find(self.query.name) {
+        // What is refused is answered by no zone (RFC 9660 section 3.2), and who may not ask for one learns nothing of it.
+        let asked = self.told.is_some_and(|told| told.zone_version) && rcode != ResponseCode::Refused;
+        let zone = asked.then(|| self.table.find(self.query.name)).and_then(|found| match found {
             Found::Missing(zone) | Found::Name(zone, _) => Some(zone),
             Found::Outside => None,
         });
