@@ -15,6 +15,7 @@ mod proof_of_concept;
 mod protocol;
 mod proxies;
 mod restart;
+mod rfc8906;
 mod scenarios;
 mod shutdown;
 mod support;

@@ -18,7 +18,7 @@ use alternator_dns::{config::ServerConfig, server::Outcome};
 
 use crate::support::{
     Reply, TestServer,
-    packet::{Opt, name, opt, option, query, question},
+    packet::{Opt, name, opt, query, question},
 };
 
 const A: u16 = 1;
