@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test's unwrap is an assertion, its name its documentation")]
 #![allow(unreachable_pub, reason = "nobody uses this crate: pub means for the other modules, as in a library")]
 
+mod access;
 mod cli;
 mod discovery;
 mod distribution;
