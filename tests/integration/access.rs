@@ -205,6 +205,7 @@ async fn who_may_not_ask_a_listener_is_refused_whatever_it_sends() {
         ("two questions", packet(0, [2, 0, 0, 1], &[&asked, &asked, &plain])),
         ("another version", query(&asked, &[&opt(1232, 1, 0, &[])])),
         ("no question", packet(0, [0, 0, 0, 1], &[&plain])),
+        ("an option that is malformed", with(&option(10, &[1; 7]))),
         ("a zone's version", with(&option(19, &[]))),
     ] {
         for by in both(server.address, INSIDE) {
@@ -290,6 +291,27 @@ async fn each_zone_has_its_own_rules_and_the_nearest_decides() {
     for by in both(server.address, INSIDE) {
         server.counted(&by, &asking("example.com", A), Outcome::Refused).await;
         server.counted(&by, &asking("www.open.test", 28), Outcome::NoData).await;
+    }
+}
+
+/// An alias is the zone's own; where it leads to is the other zone's, which has its own opinion of who asks.
+#[tokio::test]
+async fn an_alias_leads_nobody_into_a_zone_that_is_closed_to_it() {
+    let server = zones().await;
+    for by in both(server.address, OUTSIDE) {
+        for text in ["in.open.test", "out.open.test", "far.open.test"] {
+            let reply = server.counted(&by, &asking(text, A), Outcome::Answered).await;
+            assert_eq!((reply.answers().len(), reply.set()), (2, set(&["10.0.0.1"])), "{text}");
+        }
+    }
+    for by in both(server.address, INSIDE) {
+        for (text, records) in [("out.open.test", 2), ("in.open.test", 1), ("far.open.test", 1)] {
+            let reply = server.counted(&by, &asking(text, A), Outcome::Answered).await;
+            assert_eq!(reply.rcode_number(), 0, "{text}");
+            assert_eq!(reply.answers().len(), records, "{text}: {:?}", reply.answers());
+            assert_eq!(reply.answers()[0].record_type(), RecordType::CNAME, "{text}");
+            assert_eq!(reply.counts()[2], 0, "{text}: nothing of the other zone");
+        }
     }
 }
 
