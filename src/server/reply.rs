@@ -120,34 +120,20 @@ fn append_option(out: &mut Vec<u8>, code: u16, data: &[u8]) {
 pub(super) struct Reply<'q, 'o> {
     pub(super) query: &'q Query<'q>,
     pub(super) told: Option<&'q Told>,
+    pub(super) transport: Transport,
     /// Where a zone's version is looked up.
-    table: &'q Table,
-    out: &'o mut Vec<u8>,
-    /// Octets the reply may have.
-    limit: usize,
-    /// Octets of the query, with its options.
-    query_len: usize,
-    /// Whether the asker's address may be forged.
-    may_be_forged: bool,
+    pub(super) table: &'q Table,
+    pub(super) out: &'o mut Vec<u8>,
 }
 
-impl<'q, 'o> Reply<'q, 'o> {
+impl<'q> Reply<'q, '_> {
+    /// Octets the reply may have.
     #[inline(always)]
-    pub(super) fn to(
-        query: &'q Query<'q>,
-        told: Option<&'q Told>,
-        transport: Transport,
-        table: &'q Table,
-        out: &'o mut Vec<u8>,
-    ) -> Self {
-        let limit = match transport.is_datagram() {
-            true => udp_limit(query.edns.as_ref()),
+    fn limit(&self) -> usize {
+        match self.transport.is_datagram() {
+            true => udp_limit(self.query.edns.as_ref()),
             false => usize::from(u16::MAX),
-        };
-        let is_verified = told.is_some_and(|told| told.cookie.is_some_and(|cookie| cookie.is_valid));
-        let opt = query.edns.map_or(0, |edns| OPT_LEN + edns.options.len());
-        let query_len = HEADER_LEN + query.question.len() + opt;
-        Reply { query, told, table, out, limit, query_len, may_be_forged: transport.is_datagram() && !is_verified }
+        }
     }
 
     /// Octets left for records within a limit.
@@ -160,7 +146,12 @@ impl<'q, 'o> Reply<'q, 'o> {
 
     /// Octets the reply may have where it is longer than anybody needs.
     fn cautious_limit(&self) -> usize {
-        if self.may_be_forged { self.limit.min(MAX_AMPLIFICATION * self.query_len) } else { self.limit }
+        let is_verified = self.told.is_some_and(|told| told.cookie.is_some_and(|cookie| cookie.is_valid));
+        if is_verified || !self.transport.is_datagram() {
+            return self.limit();
+        }
+        let opt = self.query.edns.map_or(0, |edns| OPT_LEN + edns.options.len());
+        self.limit().min(MAX_AMPLIFICATION * (HEADER_LEN + self.query.question.len() + opt))
     }
 
     /// Octets left for records of answers that grow with the cluster.
@@ -185,7 +176,7 @@ impl<'q, 'o> Reply<'q, 'o> {
     /// A dealt row.
     #[inline(always)]
     pub(super) fn row(self, row: &[u8], records: u16, remark: Option<&Remark>) -> Outcome {
-        if row.len() > self.room_in(self.limit) {
+        if row.len() > self.room_in(self.limit()) {
             return self.truncated(ResponseCode::NoError);
         }
         let start = self.out.len();
@@ -197,13 +188,13 @@ impl<'q, 'o> Reply<'q, 'o> {
 
     /// NODATA or NXDOMAIN: the SOA in the authority section.
     pub(super) fn negative(self, zone: &ZoneInTable, rcode: ResponseCode) -> Outcome {
-        let room = self.room_in(self.limit);
+        let room = self.room_in(self.limit());
         self.body(zone, &zone.zone.negative, rcode, room)
     }
 
     /// A fixed answer; one that is a list grows with the cluster.
     pub(super) fn fixed(self, zone: &ZoneInTable, body: &Body, is_list: bool) -> Outcome {
-        let room = if is_list { self.cautious_room() } else { self.room_in(self.limit) };
+        let room = if is_list { self.cautious_room() } else { self.room_in(self.limit()) };
         self.body(zone, body, ResponseCode::NoError, room)
     }
 
@@ -256,7 +247,7 @@ impl<'q, 'o> Reply<'q, 'o> {
             Found::Missing(zone) | Found::Name(zone, _) => Some(zone),
             Found::Outside => None,
         });
-        let limits = Limits { all: self.limit, remark: self.cautious_limit() };
+        let limits = Limits { all: self.limit(), remark: self.cautious_limit() };
         let options = Options { told: self.told, remark, zone };
         append_opt_with(self.out, edns, rcode, &options, start, limits);
     }

@@ -63,7 +63,16 @@ impl Responder {
     /// Appends the reply to `packet` to `out` (nothing, when there is none), counts and returns what it became.
     pub fn respond(&mut self, table: &Table, packet: &[u8], asker: &Asker, out: &mut Vec<u8>) -> Outcome {
         let start = out.len();
-        let outcome = self.outcome::<true>(table, packet, asker, out);
+        let outcome = match parse(packet, &mut self.names) {
+            // What nearly everybody asks.
+            Parsed::Query(query) if is_usual(&query) && self.settings.is_open_to(asker.source) => {
+                let (dealer, settings) = (&mut self.dealer, &*self.settings);
+                let mut answering = Answering { table, dealer, settings, asker, query: &query, told: None };
+                answering.compiled(out).unwrap_or_else(|| answering.general(&self.general, out))
+            }
+            Parsed::Drop => Outcome::Dropped,
+            _ => self.respond_rarely::<true>(table, packet, asker, out),
+        };
         self.counters.count(outcome);
         if self.rate_limit.is_some() {
             self.limit(table, packet, asker, outcome, out, start);
@@ -116,11 +125,12 @@ impl Responder {
         asker: &Asker,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        self.outcome::<false>(table, packet, asker, out)
+        self.respond_rarely::<false>(table, packet, asker, out)
     }
 
-    #[inline(always)]
-    fn outcome<const COMPILED: bool>(
+    /// Decides about a packet of any kind.
+    #[inline(never)]
+    fn respond_rarely<const COMPILED: bool>(
         &mut self,
         table: &Table,
         packet: &[u8],
@@ -128,10 +138,10 @@ impl Responder {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let Responder { dealer, general, settings, names, rate_limit, .. } = self;
-        let parsed = parse(packet, names);
         if settings.is_forged(asker.source) {
             return Outcome::Dropped;
         }
+        let parsed = parse(packet, names);
         let verdict = settings.access.verdict(asker.source.ip());
         match parsed {
             Parsed::Drop => Outcome::Dropped,
@@ -142,14 +152,14 @@ impl Responder {
                     Some(edns) if !edns.options.is_empty() && edns.version == 0 => match told(settings, edns, asker) {
                         Ok(told) => Some(told),
                         Err(edns::Malformed) => {
-                            let reply = Reply::to(&query, None, asker.transport, table, out);
+                            let reply = Reply { query: &query, told: None, transport: asker.transport, table, out };
                             return reply.rcode(ResponseCode::FormErr, None);
                         }
                     },
                     _ => None,
                 };
                 if verdict == Verdict::Refuse {
-                    return deny(Reply::to(&query, told.as_ref(), asker.transport, table, out));
+                    return deny(Reply { query: &query, told: told.as_ref(), transport: asker.transport, table, out });
                 }
                 if let (Some(limiter), Some(told)) = (rate_limit, &told) {
                     limiter.is_verified = told.cookie.is_some_and(|cookie| cookie.is_valid);
@@ -170,6 +180,12 @@ impl Responder {
     pub(super) fn counters(&self) -> &WorkerCounters {
         &self.counters
     }
+}
+
+/// Whether a query asks for nothing but its answer.
+#[inline(always)]
+fn is_usual(query: &Query<'_>) -> bool {
+    query.qclass == CLASS_IN && query.edns.is_none_or(|edns| edns.version == 0 && edns.options.is_empty())
 }
 
 /// A number for the zone that answers for a name; 0 for none.
@@ -208,7 +224,8 @@ struct Answering<'a> {
 impl<'a> Answering<'a> {
     #[inline(always)]
     fn reply<'o>(&self, out: &'o mut Vec<u8>) -> Reply<'a, 'o> {
-        Reply::to(self.query, self.told, self.asker.transport, self.table, out)
+        let Answering { table, query, told, asker, .. } = *self;
+        Reply { query, told, transport: asker.transport, table, out }
     }
 
     /// What is decided before any name is looked up.

@@ -66,17 +66,19 @@ impl Settings {
         }
     }
 
-    /// Whether nobody can have sent a packet from this address: port 0, which no program has, or one of ours. Replies
-    /// to them would go nowhere, or to ourselves.
-    #[inline]
-    pub(super) fn is_forged(&self, source: SocketAddr) -> bool {
+    /// Whether a packet from this address need not be looked at more closely: everybody may ask at this listener, and
+    /// somebody can have sent it from there.
+    #[inline(always)]
+    pub(super) fn is_open_to(&self, source: SocketAddr) -> bool {
         let port = source.port();
-        port == 0 || (self.own_ports.contains(&port) && self.is_own(source.ip()))
+        port != 0 && !self.own_ports.contains(&port) && self.access.is_open()
     }
 
-    #[cold]
-    fn is_own(&self, address: IpAddr) -> bool {
-        self.own.contains(&address)
+    /// Whether nobody can have sent a packet from this address: port 0, which no program has, or one of ours. Replies
+    /// to them would go nowhere, or to ourselves.
+    pub(super) fn is_forged(&self, source: SocketAddr) -> bool {
+        let port = source.port();
+        port == 0 || (self.own_ports.contains(&port) && self.own.contains(&source.ip()))
     }
 
     /// Whether the asker should first come back with the cookie it is told.
