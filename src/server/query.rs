@@ -226,7 +226,7 @@ impl<'p> Reader<'p> {
         let (record, data) = self.packet.get(self.at..)?.split_first_chunk::<OPT_LEN>()?;
         let [0, 0, 41, size_high, size_low, _, 0, flags, _, len_high, len_low] = *record else { return None };
         let len = u16::from_be_bytes([len_high, len_low]);
-        let options = data.get(..usize::from(len))?;
+        let options = if len == 0 { &[] } else { data.get(..usize::from(len))? };
         if len > 0 && !edns::well_formed(options) {
             return None;
         }

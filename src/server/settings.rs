@@ -27,8 +27,10 @@ pub struct Settings {
     pub(super) workers: usize,
     /// Addresses of our own, where no query can come from.
     pub(super) own: Vec<IpAddr>,
-    /// Ports of our own.
-    pub(super) own_ports: Vec<u16>,
+    /// A port of our own; 0 for none.
+    pub(super) own_port: u16,
+    /// Others, which few servers have: with them every source is looked at more closely.
+    pub(super) more_own_ports: Vec<u16>,
 }
 
 /// Workers per address, for UDP and for TCP each.
@@ -62,7 +64,8 @@ impl Settings {
             rate_limit: config.rate_limit.clone(),
             workers: workers(config),
             own: listening.iter().map(SocketAddr::ip).chain(interfaces.iter().copied()).collect(),
-            own_ports,
+            own_port: own_ports.pop().unwrap_or_default(),
+            more_own_ports: own_ports,
         }
     }
 
@@ -71,14 +74,15 @@ impl Settings {
     #[inline(always)]
     pub(super) fn is_open_to(&self, source: SocketAddr) -> bool {
         let port = source.port();
-        port != 0 && !self.own_ports.contains(&port) && self.access.is_open()
+        port != 0 && port != self.own_port && self.access.is_open() && self.more_own_ports.is_empty()
     }
 
     /// Whether nobody can have sent a packet from this address: port 0, which no program has, or one of ours. Replies
     /// to them would go nowhere, or to ourselves.
     pub(super) fn is_forged(&self, source: SocketAddr) -> bool {
         let port = source.port();
-        port == 0 || (self.own_ports.contains(&port) && self.own.contains(&source.ip()))
+        let is_own_port = port == self.own_port || self.more_own_ports.contains(&port);
+        port == 0 || (is_own_port && self.own.contains(&source.ip()))
     }
 
     /// Whether the asker should first come back with the cookie it is told.

@@ -2,7 +2,6 @@
 //! servers with the same secret accept each other's (RFC 9018).
 
 use std::{
-    hash::Hasher,
     net::IpAddr,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -14,6 +13,9 @@ use crate::config::{CookieConfig, CookiePolicy, CookieSecret};
 /// Octets of a client's part and of our part.
 pub(super) const CLIENT_LEN: usize = 8;
 pub(super) const SERVER_LEN: usize = 16;
+
+/// Octets of version, reserved octets and time, in front of the hash.
+const HEAD_LEN: usize = 8;
 
 /// The only version there is (RFC 9018 section 4.1), and the reserved octets behind it.
 const VERSION: [u8; 4] = [1, 0, 0, 0];
@@ -72,10 +74,11 @@ impl Cookies {
         if is_kept {
             reply[CLIENT_LEN..].copy_from_slice(server);
         } else {
-            let (head, hash) = reply[CLIENT_LEN..].split_at_mut(SERVER_LEN - 8);
+            let mut head = [0; HEAD_LEN];
             head[..4].copy_from_slice(&VERSION);
             head[4..].copy_from_slice(&now.to_be_bytes());
-            hash.copy_from_slice(&hash_of(&self.secrets[0], client, head, source));
+            reply[CLIENT_LEN..][..HEAD_LEN].copy_from_slice(&head);
+            reply[CLIENT_LEN + HEAD_LEN..].copy_from_slice(&hash_of(&self.secrets[0], client, &head, source));
         }
         Some(Cookie { is_valid, has_server_part: !server.is_empty(), reply })
     }
@@ -90,7 +93,7 @@ impl Cookies {
 
     /// Whether this secret made a server part.
     fn made(&self, secret: usize, client: &[u8; CLIENT_LEN], server: &[u8], source: IpAddr) -> bool {
-        let Some((head, hash)) = server.split_last_chunk::<8>() else { return false };
+        let (Some(head), Some(hash)) = (server.first_chunk(), server.last_chunk()) else { return false };
         // Compared as one number, so that the time it takes tells nothing of where they differ.
         u64::from_ne_bytes(hash_of(&self.secrets[secret], client, head, source)) == u64::from_ne_bytes(*hash)
     }
@@ -105,15 +108,22 @@ fn age(server: &[u8], now: u32) -> u32 {
 }
 
 /// RFC 9018 section 4.4: SipHash-2-4 of the client's part, version, reserved octets, time and the client's address.
-fn hash_of(secret: &CookieSecret, client: &[u8; CLIENT_LEN], head: &[u8], source: IpAddr) -> [u8; 8] {
-    let mut hasher = SipHasher24::new_with_key(secret);
-    hasher.write(client);
-    hasher.write(head);
-    match source {
-        IpAddr::V4(source) => hasher.write(&source.octets()),
-        IpAddr::V6(source) => hasher.write(&source.octets()),
-    }
-    hasher.finish().to_le_bytes()
+fn hash_of(secret: &CookieSecret, client: &[u8; CLIENT_LEN], head: &[u8; HEAD_LEN], source: IpAddr) -> [u8; 8] {
+    let mut message = [0; CLIENT_LEN + HEAD_LEN + 16];
+    let (marks, address) = message.split_at_mut(CLIENT_LEN + HEAD_LEN);
+    marks[..CLIENT_LEN].copy_from_slice(client);
+    marks[CLIENT_LEN..].copy_from_slice(head);
+    let len = match source {
+        IpAddr::V4(source) => {
+            address[..4].copy_from_slice(&source.octets());
+            4
+        }
+        IpAddr::V6(source) => {
+            address.copy_from_slice(&source.octets());
+            16
+        }
+    };
+    SipHasher24::new_with_key(secret).hash(&message[..CLIENT_LEN + HEAD_LEN + len]).to_le_bytes()
 }
 
 /// Seconds since 1970, modulo 2^32.
