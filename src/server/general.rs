@@ -28,7 +28,10 @@ use super::{
     query::{HEADER_LEN, Query},
     respond::META_TYPES,
 };
-use crate::table::{Answer, Body, Dealer, Found, Remark, Table, ZoneInTable, explain, wire_name};
+use crate::{
+    model::Verdict,
+    table::{Answer, Body, Dealer, Found, Remark, Table, ZoneInTable, explain, wire_name},
+};
 
 /// Aliases followed for one query; a chain this long is nobody's intention.
 const MAX_ALIASES: usize = 8;
@@ -134,6 +137,8 @@ impl General {
                 }
                 // The alias points away from us; whoever asked goes on from there.
                 Found::Outside => return,
+                // Or to where the asker may not look; it is told so when it goes there.
+                Found::Missing(zone) | Found::Name(zone, _) if step > 0 && !may_ask(zone, source) => return,
                 Found::Missing(zone) => {
                     zone.zone.source.demand.note();
                     records.rcode = ResponseCode::NXDomain;
@@ -217,6 +222,11 @@ impl Records {
             self.authorities.extend(message.authorities);
         }
     }
+}
+
+/// Whether a zone's own rules let the asker ask for it.
+fn may_ask(zone: &ZoneInTable, source: SocketAddr) -> bool {
+    zone.zone.source.config.access.verdict(source.ip()) == Verdict::Allowed
 }
 
 /// One record of a dealt row: pointer, type, class, TTL, length, address.

@@ -153,7 +153,10 @@ impl Responder {
                         Ok(told) => Some(told),
                         Err(edns::Malformed) => {
                             let reply = Reply { query: &query, told: None, transport: asker.transport, table, out };
-                            return reply.rcode(ResponseCode::FormErr, None);
+                            return match verdict {
+                                Verdict::Refuse => deny(reply),
+                                _ => reply.rcode(ResponseCode::FormErr, None),
+                            };
                         }
                     },
                     _ => None,
