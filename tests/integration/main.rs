@@ -15,6 +15,7 @@ mod pipes;
 mod proof_of_concept;
 mod protocol;
 mod proxies;
+mod rate_limit;
 mod restart;
 mod rfc8906;
 mod scenarios;
