@@ -8,6 +8,8 @@ use std::{
     },
 };
 
+use super::tcp::{Closed, TcpCounters};
+
 /// What a query became. Every packet received has exactly one, so their sum is the number of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(usize)]
@@ -106,6 +108,7 @@ impl RateLimited {
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     workers: Arc<Mutex<Vec<Arc<WorkerCounters>>>>,
+    tcp: Arc<Mutex<Vec<Arc<TcpCounters>>>>,
 }
 
 impl Counters {
@@ -134,6 +137,33 @@ impl Counters {
     pub fn rate_limited(&self, what: RateLimited) -> u64 {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.iter().map(|block| block.rate_limited[what as usize].load(Relaxed)).sum()
+    }
+
+    /// A block for the connections of one more worker.
+    pub(super) fn tcp_worker(&self) -> Arc<TcpCounters> {
+        let block = Arc::new(TcpCounters::default());
+        self.tcp.lock().unwrap_or_else(PoisonError::into_inner).push(block.clone());
+        block
+    }
+
+    /// TCP connections accepted, over all workers. Each is open, or was closed for exactly one reason.
+    pub fn tcp_accepted(&self) -> u64 {
+        self.sum_tcp(TcpCounters::accepted)
+    }
+
+    /// TCP connections open now, over all workers.
+    pub fn tcp_open(&self) -> u64 {
+        self.sum_tcp(TcpCounters::open)
+    }
+
+    /// TCP connections closed for this reason, over all workers.
+    pub fn tcp(&self, why: Closed) -> u64 {
+        self.sum_tcp(|block| block.closed(why))
+    }
+
+    fn sum_tcp(&self, count: impl Fn(&TcpCounters) -> u64) -> u64 {
+        let workers = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().map(|block| count(block)).sum()
     }
 
     /// Packets received, over all workers.

@@ -184,10 +184,12 @@ impl Bound {
             let work = move |responder| udp::serve(&socket, tables, responder, &stop);
             running.threads.push(start("udp", index, Box::new(work))?);
         }
-        let limits = tcp::Limits::of_each(self.workers);
+        let limits = tcp::Limits::of_each(workers, &self.config.tcp);
         for (index, listener) in self.tcp.into_iter().enumerate() {
-            let (tables, stop) = (table.clone(), stop.clone());
-            let work = move |responder| tcp::serve(listener, tables, responder, &stop, limits);
+            let (tables, stop, connections) = (table.clone(), stop.clone(), counters.tcp_worker());
+            let work = move |responder| {
+                tcp::serve(listener, tcp::Desk::new(tables, responder), limits, connections, &stop);
+            };
             running.threads.push(start("tcp", index, Box::new(work))?);
         }
         Ok(running)

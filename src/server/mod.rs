@@ -14,6 +14,7 @@
 //! | [`Asker`] | who sent a packet, and over which transport |
 //! | [`Settings`] | what the operator chose about answering, the same for all workers of a listener |
 //! | [`Outcome`] | what a query became, for counting; an rcode is a value, never an error |
+//! | [`Closed`] | why a TCP connection was closed, for counting |
 //! | proxy | stands between us and the client, and says in a header who that is; read in `proxy` |
 //! | response rate limiting | what a flood of forged queries gets from us, in `rate_limit` |
 //! | general path | [`General`], hickory-server's handler over the same Table: ANY, aliases, explanations, meta types |
@@ -48,3 +49,4 @@ pub use listeners::{BindError, Bound, Running, bind};
 pub use query::{NameBuffer, Parsed, Query, parse};
 pub use respond::Responder;
 pub use settings::Settings;
+pub use tcp::Closed;

@@ -38,7 +38,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("toml", "config/"),
     ("hickory_server", "server/general.rs"),
     ("mio", "server/tcp/"),
-    ("nix", "server/udp/ server/affinity.rs"),
+    ("nix", "server/udp/ server/affinity.rs server/tcp/"), // system calls, pinning, and errors by their names
     ("clap", "cli/"),
     ("rustix", "cli/ server/udp/"),
     ("tracing_subscriber", "telemetry.rs"),

@@ -3,115 +3,119 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr},
-    sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use mio::{Interest, Registry, Token, net::TcpStream};
+use socket2::SockRef;
 
-use crate::{
-    server::{Asker, Responder, Transport},
-    table::Table,
+use super::{
+    Closed, Limits,
+    desk::{Desk, Frame, READ, frame},
+    header::{self, Header},
 };
-
-/// Longest query taken. Real ones stay below 300 octets; a longer length prefix is no client of ours.
-const MAX_QUERY: usize = 4096;
-
-/// Octets read at once: hundreds of queries. What of them is not answered yet is all of its input that a connection
-/// ever holds.
-const READ: usize = 16 * 1024;
-
-/// Replies collected before they are written. With one more reply of at most 65,537 octets, that is all of its output
-/// that a connection ever holds, since nothing is read from a client that does not take its replies.
-const MAX_UNSENT: usize = 64 * 1024;
+use crate::server::proxy;
 
 /// Reads before the other connections have their turn.
 const READS: usize = 4;
 
-/// What the connections of a worker share, since one of them has its turn at a time. Nothing of one may be left when the
-/// next has its turn.
-pub(super) struct Desk {
-    tables: Arc<ArcSwap<Table>>,
-    responder: Responder,
-    input: Box<[u8; READ]>,
-    replies: Vec<u8>,
-}
+/// How long a connection is left its place after it was opened or completed a transaction: a query comes right behind the
+/// handshake, and often behind the reply to another, unless the network delays or loses it.
+const FRESH: Duration = Duration::from_millis(50);
 
-impl Desk {
-    pub(super) fn new(tables: Arc<ArcSwap<Table>>, responder: Responder) -> Self {
-        Desk { tables, responder, input: Box::new([0; READ]), replies: Vec::new() }
-    }
+/// How long the end of a connection waits for the client to close its half: closed before, with octets unread, the
+/// kernel would reset it, and replies under way would be lost. Several round trips of a slow network.
+const LINGER: Duration = Duration::from_secs(2);
 
-    /// Answers, into replies begun anew, the whole queries at the beginning of the first `len` octets of input, in their
-    /// order, until replies are enough to be written; returns how many octets they were.
-    fn answer(&mut self, len: usize, source: SocketAddr) -> io::Result<usize> {
-        let mut at = 0;
-        self.replies.clear();
-        let table = self.tables.load();
-        while let Some(query) = next_query(&self.input[at..len])? {
-            at += 2 + query.len();
-            let start = self.replies.len();
-            self.replies.extend_from_slice(&[0, 0]);
-            let asker = Asker { source, transport: Transport::Tcp, keepalive: 0 };
-            self.responder.respond(&table, query, &asker, &mut self.replies);
-            match self.replies.len() - start - 2 {
-                0 => self.replies.truncate(start),
-                // A length in front of each message (RFC 1035 section 4.2.2). Replies are below 65,536 octets.
-                reply => self.replies[start..start + 2].copy_from_slice(&(reply as u16).to_be_bytes()),
-            }
-            if self.replies.len() > MAX_UNSENT {
-                break;
-            }
-        }
-        Ok(at)
-    }
-}
-
-/// The next whole query; an error where the framing says it can never become one.
-fn next_query(received: &[u8]) -> io::Result<Option<&[u8]>> {
-    let Some((len, rest)) = received.split_first_chunk::<2>() else { return Ok(None) };
-    let len = usize::from(u16::from_be_bytes(*len));
-    if len == 0 || len > MAX_QUERY {
-        return Err(ErrorKind::InvalidData.into());
-    }
-    Ok(rest.get(..len))
-}
+/// Octets that are read and thrown away meanwhile; who sends more has not listened.
+const LINGER_OCTETS: usize = 256 * 1024;
 
 /// What a connection is to do next.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Wait for the kernel to tell of it.
     Wait,
     /// Have another turn soon: there may be more to read.
     Again,
+    /// Another turn, too, but first be counted as the connection of whom its proxy named.
+    Named,
     /// Be closed.
-    Close,
+    Close(Closed),
+}
+
+/// What time makes of a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Nothing.
+    Nothing,
+    /// One more turn, to answer what came whole, and then its end.
+    LastTurn,
+    /// Be closed.
+    Close(Closed),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Nothing but a part of a PROXY header has come yet; `expected` where the other side is a proxy of ours.
+    Beginning { expected: bool },
+    /// Queries come, and replies go.
+    Open,
+    /// Nothing more is read; what is owed is sent first.
+    Ending(Closed),
+    /// All is sent, and the client is to close its half.
+    Lingering { why: Closed, until: Instant, left: usize },
+}
+
+/// What the kernel has more of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kernel {
+    More,
+    Nothing,
+    /// The client closed its half.
+    End,
 }
 
 /// One client's connection.
 pub(super) struct Connection {
     stream: TcpStream,
     source: SocketAddr,
+    phase: Phase,
     /// Received and not answered: a part of a query, or queries behind replies that could not be sent.
     received: Vec<u8>,
     /// Replies the client has not taken yet.
     unsent: Vec<u8>,
-    /// Nothing more is to be read: the client closed its half, or sent what cannot be a query.
-    ended: bool,
+    /// Whole queries so far.
+    queries: u64,
     /// The kernel told that the client closed its half, which it tells once: what is left is to be read to its end.
-    closing: bool,
+    half_closed: bool,
+    /// It has lived long enough: ends when there is nothing whole left to answer.
+    is_old: bool,
     /// It waits for another turn: what the kernel tells meanwhile need not be listened to.
     pub(super) has_more: bool,
+    opened: Instant,
+    /// When it last had completed all transactions it had begun; at first, when it was opened.
+    completed: Instant,
+    /// When the client last took a part of its replies.
     progress: Instant,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, source: SocketAddr, now: Instant) -> Self {
-        // Fails only for a connection that is broken already, which the first read finds out.
-        let _ = stream.set_nodelay(true);
-        let (received, unsent) = (Vec::new(), Vec::new());
-        let (ended, closing, has_more) = (false, false, false);
-        Connection { stream, source, received, unsent, ended, closing, has_more, progress: now }
+    /// A connection from this address, which is a proxy's where a header is expected.
+    pub(super) fn new(stream: TcpStream, source: SocketAddr, expects_header: bool, now: Instant) -> Self {
+        Connection {
+            stream,
+            source,
+            phase: Phase::Beginning { expected: expects_header },
+            received: Vec::new(),
+            unsent: Vec::new(),
+            queries: 0,
+            half_closed: false,
+            is_old: false,
+            has_more: false,
+            opened: now,
+            completed: now,
+            progress: now,
+        }
     }
 
     /// Has the kernel tell when there is something to read, or room again to write.
@@ -119,96 +123,198 @@ impl Connection {
         registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// When the client last sent a whole query or took a part of its replies.
-    pub(super) fn progress(&self) -> Instant {
-        self.progress
+    /// The client.
+    pub(super) fn source(&self) -> SocketAddr {
+        self.source
     }
 
-    /// Whether replies wait for the client to take them.
-    pub(super) fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty()
+    /// When it last had completed all transactions it had begun.
+    pub(super) fn completed(&self) -> Instant {
+        self.completed
     }
 
-    /// Tells the client that no more will come, also where it still sends.
-    pub(super) fn close(&mut self) {
-        // A connection that is broken already needs no good-bye.
-        let _ = self.stream.shutdown(Shutdown::Write);
+    /// Octets it holds.
+    pub(super) fn octets(&self) -> usize {
+        self.received.capacity() + self.unsent.capacity()
+    }
+
+    /// Why it ends, where that is decided.
+    pub(super) fn end(&self) -> Option<Closed> {
+        match self.phase {
+            Phase::Ending(why) | Phase::Lingering { why, .. } => Some(why),
+            Phase::Beginning { .. } | Phase::Open => None,
+        }
+    }
+
+    /// Whether all is said on it, and nothing would be lost with it.
+    pub(super) fn is_lingering(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. })
+    }
+
+    /// Whether it was opened, or completed a transaction, so shortly ago that a query may well be under way.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        !self.is_lingering() && now < self.completed + FRESH
+    }
+
+    /// Whether it has not asked yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.queries == 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn lingers(&mut self, now: Instant) {
+        self.phase = Phase::Lingering { why: Closed::Framing, until: now + LINGER, left: LINGER_OCTETS };
+    }
+
+    #[cfg(test)]
+    pub(super) fn asked(&mut self, now: Instant) {
+        (self.queries, self.completed) = (self.queries + 1, now);
     }
 
     /// The kernel told that the client closed its half.
     pub(super) fn read_closed(&mut self) {
-        self.closing = true;
+        self.half_closed = true;
     }
 
-    /// Reads, answers and writes, as far as that goes without waiting.
-    pub(super) fn turn(&mut self, desk: &mut Desk, now: Instant) -> Next {
-        self.try_turn(desk, now).unwrap_or(Next::Close)
+    /// It has lived long enough.
+    pub(super) fn grow_old(&mut self) {
+        self.is_old = true;
     }
 
-    fn try_turn(&mut self, desk: &mut Desk, now: Instant) -> io::Result<Next> {
+    /// Closed with replies that the client does not take, the kernel would go on holding them, and trying.
+    pub(super) fn discard(&mut self) {
+        if !self.unsent.is_empty() {
+            // A connection that is broken already holds nothing.
+            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// What time makes of it.
+    pub(super) fn due(&self, limits: &Limits, now: Instant) -> Due {
+        let owes = !self.unsent.is_empty();
+        let idle = now > self.completed + limits.idle;
+        let timed_out = match self.phase {
+            Phase::Lingering { until, .. } => (now > until).then_some(Closed::Idle),
+            Phase::Beginning { expected: true } => idle.then_some(Closed::Proxy),
+            _ if owes => (idle || now > self.progress + limits.stalled).then_some(Closed::Stalled),
+            _ => idle.then_some(Closed::Idle),
+        };
+        match timed_out {
+            Some(why) => Due::Close(self.end().unwrap_or(why)),
+            None if !self.is_old && now > self.opened + limits.lifetime => Due::LastTurn,
+            None => Due::Nothing,
+        }
+    }
+
+    /// Reads, answers and writes, as far as that goes without waiting. At most `most` queries are answered in all.
+    pub(super) fn turn(&mut self, desk: &mut Desk, most: u64, now: Instant) -> Next {
+        let next = self.try_turn(desk, most, now);
+        next.unwrap_or_else(|_| Next::Close(self.end().unwrap_or(Closed::Reset)))
+    }
+
+    fn try_turn(&mut self, desk: &mut Desk, most: u64, now: Instant) -> io::Result<Next> {
+        if self.is_lingering() {
+            return self.linger(desk);
+        }
         if !self.send_unsent(now)? {
             return Ok(Next::Wait);
         }
         for _ in 0..READS {
-            let (len, drained) = self.read(desk)?;
-            let answered = desk.answer(len, self.source).unwrap_or_else(|_| {
-                // Not before the answers to what came whole are sent.
-                self.ended = true;
-                len
-            });
-            if answered > 0 {
-                self.progress = now;
+            let (len, kernel) = self.read(desk)?;
+            let waits = kernel == Kernel::Nothing && !self.half_closed;
+            if let Phase::Beginning { expected } = self.phase {
+                match header::read(&desk.input[..len], expected) {
+                    Header::Absent => self.phase = Phase::Open,
+                    Header::Foul => return Ok(Next::Close(Closed::Proxy)),
+                    Header::Whole { octets, client } => {
+                        self.phase = Phase::Open;
+                        self.source = proxy::asker(client, self.source);
+                        self.received.extend_from_slice(&desk.input[octets..len]);
+                        return Ok(Next::Named);
+                    }
+                    Header::Partial if kernel == Kernel::End => return Ok(Next::Close(Closed::Finished)),
+                    Header::Partial if self.is_old => return Ok(Next::Close(Closed::Lifetime)),
+                    Header::Partial => {
+                        self.received.extend_from_slice(&desk.input[..len]);
+                        if waits {
+                            return Ok(Next::Wait);
+                        }
+                        continue;
+                    }
+                }
             }
-            self.received.extend_from_slice(&desk.input[answered..len]);
-            if !self.send(&mut desk.replies)? {
+            if kernel == Kernel::End {
+                self.phase = Phase::Ending(Closed::Finished);
+            }
+            self.answer(desk, len, most, now)?;
+            if !self.unsent.is_empty() {
                 return Ok(Next::Wait);
             }
-            let has_more = !self.ended && (!drained || self.closing);
-            // Also what can be no query: the next turn of the loop ends the connection for it.
-            let has_whole = !matches!(next_query(&self.received), Ok(None));
-            match () {
-                () if has_whole => {}
-                () if self.ended => return Ok(Next::Close),
-                () if !has_more => return Ok(Next::Wait),
-                () => {}
+            match (frame(&self.received), self.phase) {
+                // Also what can be no query: it ends the connection when its turn comes.
+                (Frame::Whole(_) | Frame::Bad, _) => {}
+                (Frame::Partial, Phase::Ending(why)) => return self.finish(why, desk, now),
+                (Frame::Partial, _) if waits && self.is_old => return self.finish(Closed::Lifetime, desk, now),
+                (Frame::Partial, _) if waits => return Ok(Next::Wait),
+                (Frame::Partial, _) => {}
             }
+        }
+        if self.is_old && self.end().is_none() {
+            self.phase = Phase::Ending(Closed::Lifetime);
         }
         Ok(Next::Again)
     }
 
     /// Puts what is not answered yet, and behind it what can be read, at the beginning of the desk's input. Returns how
-    /// much that is, and whether the kernel has no more for now.
-    fn read(&mut self, desk: &mut Desk) -> io::Result<(usize, bool)> {
-        let kept = self.received.len();
-        desk.input[..kept].copy_from_slice(&self.received);
-        self.received.clear();
+    /// much that is, and what the kernel has more of.
+    fn read(&mut self, desk: &mut Desk) -> io::Result<(usize, Kernel)> {
+        let received = std::mem::take(&mut self.received);
+        let kept = received.len();
+        desk.input[..kept].copy_from_slice(&received);
+        let begins = matches!(self.phase, Phase::Beginning { .. });
         // Queries that waited come first; with them the buffer may be full.
-        if self.ended || !matches!(next_query(&desk.input[..kept]), Ok(None)) {
-            return Ok((kept, false));
+        if self.end().is_some() || (!begins && frame(&received) != Frame::Partial) {
+            return Ok((kept, Kernel::More));
         }
-        let room = READ - kept;
         match self.stream.read(&mut desk.input[kept..]) {
-            Ok(0) => {
-                self.ended = true;
-                Ok((kept, true))
-            }
+            Ok(0) => Ok((kept, Kernel::End)),
             // The kernel tells when more comes; a read that finds nothing would only say the same.
-            Ok(read) => Ok((kept + read, read < room)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok((kept, true)),
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok((kept, false)),
+            Ok(read) if read < READ - kept => Ok((kept + read, Kernel::Nothing)),
+            Ok(read) => Ok((kept + read, Kernel::More)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // Whatever was told: the end is not here yet, and asking again and again would not bring it.
+                self.half_closed = false;
+                Ok((kept, Kernel::Nothing))
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok((kept, Kernel::More)),
             Err(error) => Err(error),
         }
     }
 
-    /// Sends replies, and keeps what the client does not take yet; whether it took all. Whatever happens, none are left
-    /// for the next connection.
-    fn send(&mut self, replies: &mut Vec<u8>) -> io::Result<bool> {
-        let sent = write(&mut self.stream, replies);
-        if let Ok(sent) = sent {
-            self.unsent.extend_from_slice(&replies[sent..]);
+    /// Answers what is whole in the first `len` octets of the desk's input, sends the replies, and keeps the rest.
+    fn answer(&mut self, desk: &mut Desk, len: usize, most: u64, now: Instant) -> io::Result<()> {
+        let done = desk.answer(len, self.source, most - self.queries);
+        self.queries += done.queries;
+        if let Some(why) = done.end {
+            // Not before the answers to what came whole are sent.
+            self.phase = Phase::Ending(why);
         }
-        replies.clear();
-        sent.map(|_| self.unsent.is_empty())
+        self.received.extend_from_slice(&desk.input[done.octets..len]);
+        if desk.replies.is_empty() {
+            return Ok(());
+        }
+        self.progress = now;
+        // Whatever happens, none are left for the next connection.
+        let sent = write(&mut self.stream, &desk.replies);
+        if let Ok(sent) = sent {
+            self.unsent.extend_from_slice(&desk.replies[sent..]);
+        }
+        desk.replies.clear();
+        sent?;
+        if self.unsent.is_empty() {
+            self.completed = now;
+        }
+        Ok(())
     }
 
     /// Sends what was kept; whether the client took all.
@@ -224,8 +330,34 @@ impl Connection {
         if self.unsent.is_empty() {
             // Not many clients are slow; those who were need not hold the memory for good.
             self.unsent = Vec::new();
+            self.completed = now;
         }
         Ok(self.unsent.is_empty())
+    }
+
+    /// All is sent: says good-bye, and where octets of the client may be unread, waits for its.
+    fn finish(&mut self, why: Closed, desk: &mut Desk, now: Instant) -> io::Result<Next> {
+        if why == Closed::Finished || self.queries == 0 {
+            return Ok(Next::Close(why));
+        }
+        self.phase = Phase::Lingering { why, until: now + LINGER, left: LINGER_OCTETS };
+        self.stream.shutdown(Shutdown::Write)?;
+        self.linger(desk)
+    }
+
+    /// Reads and forgets, until the client closes its half.
+    fn linger(&mut self, desk: &mut Desk) -> io::Result<Next> {
+        let Phase::Lingering { why, left, .. } = &mut self.phase else { return Ok(Next::Wait) };
+        for _ in 0..READS {
+            match self.stream.read(&mut desk.input[..]) {
+                Ok(read) if read == 0 || read > *left => return Ok(Next::Close(*why)),
+                Ok(read) => *left -= read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Next::Again)
     }
 }
 
@@ -242,18 +374,4 @@ fn write(stream: &mut TcpStream, octets: &[u8]) -> io::Result<usize> {
         }
     }
     Ok(sent)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn frames_are_taken_whole_and_absurd_ones_end_the_connection() {
-        assert_eq!(next_query(&[0]).unwrap(), None);
-        assert_eq!(next_query(&[0, 3, 1, 2]).unwrap(), None);
-        assert_eq!(next_query(&[0, 2, 1, 2, 0, 9]).unwrap(), Some(&[1, 2][..]));
-        assert!(next_query(&[0, 0]).is_err());
-        assert!(next_query(&[0x10, 1]).is_err());
-    }
 }
