@@ -21,5 +21,6 @@ mod rfc8906;
 mod scenarios;
 mod shutdown;
 mod support;
+mod tcp_states;
 mod transport;
 mod zone_files;

@@ -48,6 +48,11 @@ impl Program {
         (program, address_in(&line).unwrap())
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// `TERM` or `INT`. Returns the moment before it is sent.
     pub fn signal(&self, name: &str) -> Instant {
         let before = Instant::now();
