@@ -234,6 +234,13 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_never_told_in_full() {
+        let Err(Failure::Protocol(text)) = ok(&format!("\"{}\"", "é".repeat(5000))) else { panic!("a text is no list") };
+        assert!(text.starts_with("no list of nodes: invalid type: string \"éé"), "{text}");
+        assert_eq!(text.chars().count(), 200);
+    }
+
+    #[test]
     fn anything_but_an_array_of_strings_fails() {
         for body in [
             "",
