@@ -33,6 +33,9 @@ const MAX_ENTRIES: usize = 10_000;
 /// As much of an odd entry as goes to the log.
 const EXAMPLE_CHARS: usize = 60;
 
+/// As much as is told of a body that is no list: what is wrong with it may be told by quoting all of it.
+const FAILURE_CHARS: usize = 200;
+
 /// A datacenter that cannot exist. A server that answers with a list of nodes does not look at `dc`.
 const NO_SUCH_DATACENTER: &str = "__alternator_dns_no_such_datacenter__";
 
@@ -105,7 +108,7 @@ pub(super) fn read(reply: &Reply) -> Result<List, Failure> {
     let mut json = serde_json::Deserializer::from_slice(&reply.body);
     json.deserialize_seq(ListVisitor)
         .and_then(|list| json.end().map(|()| list))
-        .map_err(|error| Failure::Protocol(format!("no list of nodes: {error}")))
+        .map_err(|error| Failure::Protocol(format!("no list of nodes: {error}").chars().take(FAILURE_CHARS).collect()))
 }
 
 /// Reads the array entry by entry, so that a hostile one is given up at the bound and not after it.
@@ -237,7 +240,7 @@ mod tests {
     fn a_body_is_never_told_in_full() {
         let Err(Failure::Protocol(text)) = ok(&format!("\"{}\"", "é".repeat(5000))) else { panic!("a text is no list") };
         assert!(text.starts_with("no list of nodes: invalid type: string \"éé"), "{text}");
-        assert_eq!(text.chars().count(), 200);
+        assert_eq!(text.chars().count(), FAILURE_CHARS);
     }
 
     #[test]
