@@ -180,6 +180,13 @@ mod tests {
     }
 
     #[test]
+    fn words_are_shown_on_one_line() {
+        assert_eq!(shown("a\\.b'\"é"), "\"a\\.b'\"é\"");
+        assert_eq!(shown("\\\u{1b}[31m\u{9b}\t\u{202e}"), "\"\\\\u{1b}[31m\\u{9b}\\t\\u{202e}\"");
+        assert_eq!(shown(&"\u{1b}".repeat(SHOWN + 1)), format!("\"{}...\"", "\\u{1b}".repeat(SHOWN)));
+    }
+
+    #[test]
     fn strings_hold_any_octet() {
         assert_eq!(string(word("a\\;\\\"\\000\\255é")).unwrap(), b"a;\"\x00\xff\xc3\xa9");
         assert_eq!(string(word("")).unwrap(), b"");
