@@ -18,12 +18,18 @@ const MAX_STRING: usize = 255;
 /// Most characters of a word that a message repeats.
 const SHOWN: usize = 60;
 
-/// A word for messages: in quotes, cut where it is long.
+/// A word for messages: in quotes, cut where it is long. What a terminal would obey or hide is spelled out; quotes and
+/// backslashes stay as they were written.
 pub(super) fn shown(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((cut, _)) => format!("\"{}...\"", &text[..cut]),
-        None => format!("\"{text}\""),
+    let (shown, more) = text.char_indices().nth(SHOWN).map_or((text, ""), |(cut, _)| (&text[..cut], "..."));
+    let mut quoted = String::from("\"");
+    for c in shown.chars() {
+        match c {
+            '"' | '\'' | '\\' => quoted.push(c),
+            _ => quoted.extend(c.escape_debug()),
+        }
     }
+    quoted + more + "\""
 }
 
 /// A type for messages; hickory prints every type it does not know as "Unknown".
