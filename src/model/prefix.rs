@@ -276,6 +276,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_prefix_is_shown_on_one_line() {
+        assert!(why("\u{1b}[31m").starts_with("\"\\u{1b}[31m\" is no prefix"));
+        assert!(why("::/\n").starts_with("\"::/\\n\" is no prefix"));
+        assert!(why(&"x".repeat(5000)).len() < 200 && why(&format!("::/{}", "9".repeat(5000))).len() < 200);
+    }
+
+    #[test]
     fn an_address_lies_in_one_prefix_of_each_length() {
         let around = |address: &str, len| Prefix::around(address.parse().unwrap(), len).to_string();
         assert_eq!(around("192.0.2.77", 24), "192.0.2.0/24");
