@@ -5,6 +5,9 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
+/// Most characters that are repeated of a text that is no prefix; the longest prefix there is has fewer.
+const SHOWN: usize = 60;
+
 /// Addresses that begin with the same bits. Written `10.0.0.0/8`, or as one whole address: `2001:db8::1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Prefix {
@@ -90,13 +93,14 @@ impl FromStr for Prefix {
 
     fn from_str(text: &str) -> Result<Self, PrefixError> {
         let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
-        let address: IpAddr = address.parse().map_err(|_| PrefixError::Address(text.to_owned()))?;
+        let shown = || text.chars().take(SHOWN).collect();
+        let address: IpAddr = address.parse().map_err(|_| PrefixError::Address(shown()))?;
         let width = width(address);
         let Some(len) = len else { return Prefix::new(address, width) };
         let digits = !len.is_empty() && len.bytes().all(|octet| octet.is_ascii_digit());
         match len.parse() {
             Ok(len) if digits => Prefix::new(address, len),
-            _ => Err(PrefixError::Length { text: text.to_owned(), width }),
+            _ => Err(PrefixError::Length { text: shown(), width }),
         }
     }
 }
@@ -104,13 +108,13 @@ impl FromStr for Prefix {
 /// Why a text is no prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
-    /// It does not begin with an address.
-    #[error("\"{0}\" is no prefix: write an address (\"192.0.2.1\") or a prefix (\"10.0.0.0/8\", \"2001:db8::/32\")")]
+    /// It does not begin with an address. As it was written, cut where it is long.
+    #[error("{0:?} is no prefix: write an address (\"192.0.2.1\") or a prefix (\"10.0.0.0/8\", \"2001:db8::/32\")")]
     Address(String),
     /// What follows the slash is no number of bits that such an address has.
-    #[error("\"{text}\" is no prefix: write a number from 0 to {width} behind the slash")]
+    #[error("{text:?} is no prefix: write a number from 0 to {width} behind the slash")]
     Length {
-        /// As it was written.
+        /// As it was written, cut where it is long.
         text: String,
         /// Bits of an address of its family.
         width: u8,
