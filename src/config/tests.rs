@@ -485,7 +485,7 @@ fn answers_and_schemes_may_be_written_in_several_ways() {
 #[test]
 fn more_than_the_bounds_is_refused() {
     let zones: String = (0..300).map(|zone| format!("[zones.z{zone}]\n")).collect();
-    assert_eq!(bad(&zones), ["zones: 300 zones are too many; the most is 256"]);
+    assert_eq!(bad(&zones), ["a.toml:1: zones: 300 zones are too many; the most is 256"]);
     let seeds: Vec<_> = (0..300).map(|seed| format!("\"10.0.{}.{}\"", seed / 250, seed % 250 + 1)).collect();
     assert_eq!(
         bad(&format!("[zones.a.cluster]\nseeds = [{}]", seeds.join(", "))),
