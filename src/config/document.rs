@@ -145,7 +145,10 @@ impl Reader {
                 self.places.note_table(path.clone(), place);
                 Some(Value::Table(self.section(section, path, table)))
             }
-            (Kind::Zones, DeValue::Table(zones)) => Some(Value::Table(self.zones(zones))),
+            (Kind::Zones, DeValue::Table(zones)) => {
+                self.places.note_table(path.clone(), place);
+                Some(Value::Table(self.zones(zones)))
+            }
             (Kind::Tables(section), DeValue::Array(items)) => {
                 self.places.note(path.clone(), place);
                 let tables = items.iter().enumerate().map(|item| self.table(section, path, item));
