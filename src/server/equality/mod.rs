@@ -348,3 +348,18 @@ fn what_is_sent_has_every_outcome_and_every_fault() {
     assert_eq!(faults, naive::Fault::ALL.into());
     assert!(generally > 1500 && spared > 50, "{generally} queries, {spared} refused on purpose");
 }
+
+/// More addresses than five times the query is long, which only lists of services and explanations may not have.
+#[test]
+fn addresses_are_told_whole_on_both_paths_and_behind_aliases() {
+    let addresses = (1..=20).map(|number| [10, 0, 1, number].into()).collect();
+    let places = vec![("dc1".to_owned(), vec![("rack1".to_owned(), addresses)])];
+    let statics = file::parse("a 60 IN CNAME dc1\n", "f".as_ref(), &apex()).unwrap();
+    let table = Arc::new(ArcSwap::from_pointee(table_of(&places, statics, Answers::All)));
+    for (name, records) in [(APEX, 20), ("a.alternator.local.", 21)] {
+        let packet = packet(name, RecordType::A, DNSClass::IN, None);
+        for (outcome, reply) in both(&table, &packet, Transport::Udp) {
+            assert_eq!((outcome, reply.answers.len()), (Outcome::Answered, records), "{name}");
+        }
+    }
+}
