@@ -238,7 +238,9 @@ mod tests {
 
     #[test]
     fn a_body_is_never_told_in_full() {
-        let Err(Failure::Protocol(text)) = ok(&format!("\"{}\"", "é".repeat(5000))) else { panic!("a text is no list") };
+        let Err(Failure::Protocol(text)) = ok(&format!("\"{}\"", "é".repeat(5000))) else {
+            panic!("a text is no list")
+        };
         assert!(text.starts_with("no list of nodes: invalid type: string \"éé"), "{text}");
         assert_eq!(text.chars().count(), FAILURE_CHARS);
     }

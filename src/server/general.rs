@@ -26,6 +26,7 @@ use hickory_server::{
 use super::{
     Asker,
     query::{HEADER_LEN, Query},
+    reply::Room,
     respond::META_TYPES,
 };
 use crate::{
@@ -57,6 +58,8 @@ struct Records {
     authorities: Vec<Record>,
     additionals: Vec<Record>,
     remark: Option<Remark>,
+    /// It holds what grows with the cluster: lists of services, explanations.
+    is_list: bool,
 }
 
 /// What was written.
@@ -74,15 +77,15 @@ impl General {
         General { dealer: Arc::new(Mutex::new(Dealer::new(seed))) }
     }
 
-    /// Appends the answer to one parsed query, up to where its OPT goes; `room` octets are left for records. The query
-    /// is put together again from what was parsed, so that hickory never sees what an asker wrote in its options.
+    /// Appends the answer to one parsed query, up to where its OPT goes, within the room left for records. The query is
+    /// put together again from what was parsed, so that hickory never sees what an asker wrote in its options.
     #[cold]
     pub(super) fn answer(
         &self,
         table: &Table,
         query: &Query<'_>,
         asker: &Asker,
-        room: usize,
+        room: Room,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
         let mut packet = Vec::with_capacity(HEADER_LEN + query.question.len());
@@ -92,9 +95,10 @@ impl General {
         let protocol = if asker.transport.is_datagram() { Protocol::Udp } else { Protocol::Tcp };
         let request = Request::from_bytes(packet, asker.source, protocol).ok()?;
         let question_len = query.question.len();
+        let records = self.records(table, &request);
+        let room = if records.is_list { room.lists } else { room.usual };
         let limit = u16::try_from(HEADER_LEN + question_len + room).unwrap_or(u16::MAX);
         let sink = Sink { limit, question_len, reply: Arc::default() };
-        let records = self.records(table, &request);
         // Nothing in it waits for anything, so the future is ready at once.
         let info = reply(&records, &request, sink.clone()).now_or_never()?;
         out.append(&mut sink.reply.lock().unwrap_or_else(PoisonError::into_inner));
@@ -195,6 +199,7 @@ impl General {
             }
             Answer::Fixed(body) => {
                 records.remark = body.remark().cloned();
+                records.is_list |= qtype == RecordType::SRV;
                 let Some(message) = decoded(zone, body, &name, qtype) else { return };
                 records.answers.extend(message.answers);
                 records.authorities.extend(message.authorities);
@@ -207,6 +212,7 @@ impl General {
                 records.answers.clear();
             }
             Answer::Explain(chain) => {
+                records.is_list = true;
                 let record = |line| Record::from_rdata(name.clone(), EXPLAIN_TTL, RData::TXT(TXT::new(vec![line])));
                 records.answers.extend(explain(&zone.zone, *chain).into_iter().map(record));
             }

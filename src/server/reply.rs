@@ -116,6 +116,15 @@ fn append_option(out: &mut Vec<u8>, code: u16, data: &[u8]) {
     out.extend_from_slice(data);
 }
 
+/// Octets left for records.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// Of most answers.
+    pub(super) usual: usize,
+    /// Of those that grow with the cluster.
+    pub(super) lists: usize,
+}
+
 /// A reply to be written to a well-formed query.
 pub(super) struct Reply<'q, 'o> {
     pub(super) query: &'q Query<'q>,
@@ -155,8 +164,13 @@ impl<'q> Reply<'q, '_> {
     }
 
     /// Octets left for records of answers that grow with the cluster.
-    pub(super) fn cautious_room(&self) -> usize {
+    fn cautious_room(&self) -> usize {
         self.room_in(self.cautious_limit())
+    }
+
+    /// Octets left for records.
+    pub(super) fn room(&self) -> Room {
+        Room { usual: self.room_in(self.limit()), lists: self.cautious_room() }
     }
 
     #[inline]

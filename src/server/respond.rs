@@ -315,7 +315,7 @@ impl<'a> Answering<'a> {
             return self.denied_by(zone, out);
         }
         let start = out.len();
-        let room = self.reply(out).cautious_room();
+        let room = self.reply(out).room();
         let Some(written) = general.answer(self.table, self.query, self.asker, room, out) else {
             return Outcome::Dropped;
         };
