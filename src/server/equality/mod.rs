@@ -363,3 +363,17 @@ fn addresses_are_told_whole_on_both_paths_and_behind_aliases() {
         }
     }
 }
+
+/// RFC 3597 sections 3 and 5: data of any length, none among them.
+#[test]
+fn records_without_data_are_behind_aliases_too() {
+    let statics = file::parse("a 60 IN CNAME b\nb 60 IN TYPE65280 \\# 0\n", "f".as_ref(), &apex()).unwrap();
+    let table = Arc::new(ArcSwap::from_pointee(table_of(&two_racks(), statics, Answers::Auto)));
+    for (name, records) in [("b.alternator.local.", 1), ("a.alternator.local.", 2)] {
+        let packet = packet(name, RecordType::Unknown(65_280), DNSClass::IN, None);
+        for (outcome, reply) in replies(&table, &packet, Transport::Udp) {
+            assert_eq!((outcome, &reply[6..8]), (Outcome::Answered, &[0, records][..]), "{name}");
+            assert!(domain(&reply).is_some_and(|(_, end)| end == reply.len()), "{name}");
+        }
+    }
+}
