@@ -247,7 +247,8 @@ fn address_record(name: &Name, bytes: &[u8]) -> Option<Record> {
 
 /// A compiled body read back into records, behind a question for `name`.
 fn decoded(zone: &ZoneInTable, body: &Body, name: &Name, qtype: RecordType) -> Option<Message> {
-    let mut bytes = vec![0, 0, 0x84, 0, 0, 1];
+    // Called an update (RFC 2136), since hickory takes records without data (RFC 3597 section 5) in no other message.
+    let mut bytes = vec![0, 0, 0xA8, 0, 0, 1];
     body.counts().iter().for_each(|count| bytes.extend_from_slice(&count.to_be_bytes()));
     // A wildcard's body or an alias' has the same form; its pointers to the apex need a name that ends in the apex.
     let wire = wire_name(name);
