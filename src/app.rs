@@ -31,7 +31,10 @@ use crate::{
     discovery, health,
     http::NodeClient,
     model::{Demand, Health, Scope, Source, Topology},
-    server::{self, BindError, Counters, Running},
+    server::{
+        self, BindError, Counters, Running, Transport,
+        encrypted::{ConnectionCounters, SetupError},
+    },
     state::{self, Remembered},
     table::{Table, ZoneSource, conflicts},
     zone::file::{self, StaticZone},
@@ -59,6 +62,9 @@ pub enum StartError {
     /// An address.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The encrypted transports: an address, the certificate.
+    #[error(transparent)]
+    Encrypted(#[from] SetupError),
     /// The HTTP client towards the nodes.
     #[error("cannot set up TLS towards the nodes of {zone}: {reason}")]
     Client {
@@ -100,7 +106,7 @@ pub fn load_zones(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
 /// Starts a server: loads, binds every address, and only then begins to work.
 pub async fn start(config: &Config) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
-    let bound = server::bind(&config.server)?;
+    let bound = server::bind(&config.server)?.with_encrypted()?;
     let (table, counters) = (Arc::new(ArcSwap::from_pointee(Table::default())), Counters::default());
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
 
@@ -229,6 +235,16 @@ impl App {
     /// The addresses served, with the real ports.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.running.addresses()
+    }
+
+    /// The addresses of the encrypted transports, with the real ports.
+    pub fn encrypted(&self) -> &[(Transport, SocketAddr)] {
+        self.running.encrypted()
+    }
+
+    /// What became of the connections of the encrypted transports.
+    pub fn connections(&self) -> &ConnectionCounters {
+        self.running.connections()
     }
 
     /// What queries became.

@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// What is logged unless `RUST_LOG` says otherwise. hickory's server logs every response at info; ours are counted.
-const DEFAULT_FILTER: &str = "info,hickory_server=warn";
+/// What is logged unless `RUST_LOG` says otherwise. hickory's server logs every response at info; ours are counted. HTTP/2
+/// and QUIC warn of what any client can send as often as it likes.
+const DEFAULT_FILTER: &str = "info,hickory_server=warn,h2=error,quinn_proto=error";
 
 /// Starts logging. Called once, by the binary.
 pub fn start(default_filter: Option<&str>) {

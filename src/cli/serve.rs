@@ -49,6 +49,9 @@ async fn serve(config: &Config, mut signals: StopSignals) -> u8 {
     for address in app.addresses() {
         tracing::info!(%address, "answering over UDP and TCP");
     }
+    for (transport, address) in app.encrypted() {
+        tracing::info!(%address, "answering over {transport}");
+    }
     let code = tokio::select! {
         () = signals.received() => 0,
         ended = app.ended() => {

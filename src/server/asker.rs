@@ -1,6 +1,6 @@
 //! Who asks, and how.
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr};
 
 /// How a packet came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,18 @@ impl Transport {
     /// own for it.
     pub fn has_keepalive(self) -> bool {
         matches!(self, Transport::Tcp | Transport::Tls)
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+            Transport::Https => "HTTPS",
+            Transport::Quic => "QUIC",
+        })
     }
 }
 

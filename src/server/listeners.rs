@@ -15,7 +15,11 @@ use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-use super::{Cookies, Counters, Responder, Settings, affinity, settings, tcp, udp};
+use super::{
+    Cookies, Counters, Responder, Settings, Transport, affinity,
+    encrypted::{self, ConnectionCounters, SetupError},
+    settings, tcp, udp,
+};
 use crate::{config::ServerConfig, table::Table};
 
 /// Connections the kernel holds until they are accepted; the common maximum (`net.core.somaxconn` before Linux 5.4
@@ -31,11 +35,11 @@ const STOP_WITHIN: Duration = Duration::from_millis(1500);
 
 /// Why an address could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ({protocol}): {source}{}", hint(source))]
+#[error("cannot listen on {address} ({protocol}): {source}{}", hint(source, protocol))]
 pub struct BindError {
     /// The address.
     pub address: SocketAddr,
-    /// `UDP` or `TCP`.
+    /// `UDP`, `TCP`, `TLS`, `HTTPS` or `QUIC`.
     pub protocol: &'static str,
     /// The system's reason.
     pub source: io::Error,
@@ -48,8 +52,15 @@ impl BindError {
     }
 }
 
-fn hint(error: &io::Error) -> &'static str {
+fn hint(error: &io::Error, protocol: &str) -> &'static str {
+    let is_encrypted = !matches!(protocol, "UDP" | "TCP");
     match error.kind() {
+        io::ErrorKind::AddrInUse if is_encrypted => {
+            "; another program has the port: stop it or choose another in [server.tls]"
+        }
+        io::ErrorKind::PermissionDenied if is_encrypted => {
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another in [server.tls] or grant it"
+        }
         io::ErrorKind::AddrInUse => "; another program has the port: stop it or choose another with --listen",
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose another with --listen or grant it"
@@ -60,11 +71,13 @@ fn hint(error: &io::Error) -> &'static str {
 }
 
 /// Sockets on every address, not served yet.
-#[derive(Debug)]
 pub struct Bound {
     addresses: Vec<SocketAddr>,
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
+    /// `None` where nothing encrypted is configured.
+    encrypted: Option<encrypted::Bound>,
+    connections: ConnectionCounters,
     /// Workers per address.
     workers: usize,
     config: ServerConfig,
@@ -74,7 +87,8 @@ pub struct Bound {
 pub fn bind(config: &ServerConfig) -> Result<Bound, BindError> {
     let workers = settings::workers(config);
     let (addresses, udp, tcp) = (Vec::new(), Vec::new(), Vec::new());
-    let mut bound = Bound { addresses, udp, tcp, workers, config: config.clone() };
+    let (encrypted, connections) = (None, ConnectionCounters::default());
+    let mut bound = Bound { addresses, udp, tcp, encrypted, connections, workers, config: config.clone() };
     for &address in &config.listen {
         let (address, tcp, udp) = bind_one(address, workers)?;
         bound.addresses.push(address);
@@ -127,7 +141,7 @@ fn udp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+pub(super) fn tcp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -149,21 +163,31 @@ impl Bound {
         &self.addresses
     }
 
+    /// Binds the addresses of `[server.tls]`, too.
+    pub fn with_encrypted(mut self) -> Result<Self, SetupError> {
+        self.encrypted = encrypted::bind(&self.config, self.workers, &self.connections)?;
+        Ok(self)
+    }
+
     /// Serves this table on all sockets, a thread for each.
     pub fn run(self, table: &Arc<ArcSwap<Table>>, counters: &Counters, seed: u64) -> io::Result<Running> {
         let stop = Stop::default();
         let (report, ended) = mpsc::channel(1);
-        let mut running = Running { addresses: self.addresses.clone(), stop: stop.clone(), threads: Vec::new(), ended };
+        let (addresses, connections) = (self.addresses.clone(), self.connections);
+        let encrypted = self.encrypted.as_ref().map(|bound| bound.addresses().to_vec()).unwrap_or_default();
+        let mut running = Running { addresses, encrypted, connections, stop: stop.clone(), threads: Vec::new(), ended };
         let mut rng = fastrand::Rng::with_seed(seed);
         let cpus = if self.config.pin_workers { affinity::cpus() } else { Vec::new() };
         let cookies = Cookies::new(&self.config.cookies).map_err(io::Error::other)?;
         // Addresses that come later are not known: replies to them are dropped where they arrive, being responses.
-        let is_wildcard = self.addresses.iter().any(|address| address.ip().is_unspecified());
+        let datagrams = running.encrypted.iter().filter(|(transport, _)| *transport == Transport::Quic);
+        let listening: Vec<_> = self.addresses.iter().chain(datagrams.map(|(_, address)| address)).copied().collect();
+        let is_wildcard = listening.iter().any(|address| address.ip().is_unspecified());
         let interfaces = if is_wildcard { udp::interface_addresses() } else { Vec::new() };
-        let settings_at = |(listener, _): (&SocketAddr, _)| {
-            Arc::new(Settings::new(&self.config, *listener, cookies.clone(), &self.addresses, &interfaces))
+        let settings_at = |listener: &SocketAddr| {
+            Arc::new(Settings::new(&self.config, *listener, cookies.clone(), &listening, &interfaces))
         };
-        let settings: Vec<_> = self.config.listen.iter().zip(&self.addresses).map(settings_at).collect();
+        let settings: Vec<_> = self.config.listen.iter().map(settings_at).collect();
         let workers = self.workers;
         let mut start = |kind: &str, index: usize, work: Box<dyn FnOnce(Responder) + Send>| {
             // The sockets of an address stand together, one for each worker.
@@ -191,6 +215,19 @@ impl Bound {
                 tcp::serve(listener, tcp::Desk::new(tables, responder), limits, connections, &stop);
             };
             running.threads.push(start("tcp", index, Box::new(work))?);
+        }
+        let Some(encrypted) = self.encrypted else { return Ok(running) };
+        let settings: Arc<[_]> = encrypted.configured().map(settings_at).collect();
+        for (index, worker) in encrypted.into_workers().into_iter().enumerate() {
+            let name = format!("encrypted-{index}");
+            let guard = Guard { name: name.clone(), stop: stop.clone(), report: report.clone() };
+            let (tables, counters, settings) = (table.clone(), counters.clone(), settings.clone());
+            let (stop, seed) = (stop.clone(), rng.u64(..));
+            let work = move || {
+                let _guard = guard;
+                worker.serve(&encrypted::Answering { tables, counters, settings, seed }, &stop);
+            };
+            running.threads.push(thread::Builder::new().name(name).spawn(work)?);
         }
         Ok(running)
     }
@@ -230,6 +267,8 @@ impl Drop for Guard {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    encrypted: Vec<(Transport, SocketAddr)>,
+    connections: ConnectionCounters,
     stop: Stop,
     threads: Vec<JoinHandle<()>>,
     ended: mpsc::Receiver<String>,
@@ -239,6 +278,16 @@ impl Running {
     /// The addresses served.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses of the encrypted transports.
+    pub fn encrypted(&self) -> &[(Transport, SocketAddr)] {
+        &self.encrypted
+    }
+
+    /// What became of the connections of the encrypted transports.
+    pub fn connections(&self) -> &ConnectionCounters {
+        &self.connections
     }
 
     /// Waits until a worker ends that nobody told to, and names it.

@@ -3,8 +3,8 @@
 //! ```text
 //! udp (a thread per worker) ──┐                         ┌─ compiled answers: copied from the Table
 //!                             ├─ Responder::respond ────┤
-//! tcp (a thread per worker) ──┘        query: parse     └─ general: everything unusual, through hickory
-//!                                                       reply: written with its EDNS options
+//! tcp (a thread per worker) ──┤        query: parse     └─ general: everything unusual, through hickory
+//! encrypted (likewise) ───────┘                         reply: written with its EDNS options
 //! ```
 //!
 //! | word | meaning |
@@ -17,6 +17,7 @@
 //! | [`Closed`] | why a TCP connection was closed, for counting |
 //! | proxy | stands between us and the client, and says in a header who that is; read in `proxy` |
 //! | response rate limiting | what a flood of forged queries gets from us, in `rate_limit` |
+//! | [`encrypted`] | DNS over TLS, HTTPS and QUIC |
 //! | general path | [`General`], hickory-server's handler over the same Table: ANY, aliases, explanations, meta types |
 //!
 //! Standards: RFC 1034/1035 (answers, TCP framing), 2181 (RRsets, additional data), 2308 (negative answers),
@@ -28,6 +29,7 @@ mod asker;
 mod chaos;
 mod counters;
 mod edns;
+pub mod encrypted;
 #[cfg(test)]
 mod equality;
 mod general;

@@ -39,12 +39,18 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("hickory_server", "server/general.rs"),
     ("mio", "server/tcp/"),
     ("nix", "server/udp/ server/affinity.rs server/tcp/"), // system calls, pinning, and errors by their names
+    ("quinn", "server/encrypted/quic.rs"),
+    ("rustls", "server/encrypted/"),
+    ("tokio_rustls", "server/encrypted/"),
+    ("base64", "server/encrypted/query_text.rs"),
+    ("bytes", "server/encrypted/body.rs"),
     ("clap", "cli/"),
     ("rustix", "cli/ server/udp/"),
     ("tracing_subscriber", "telemetry.rs"),
-    ("hyper", "http.rs sim/"), // there for its error, which tells a closed connection from other failures
-    ("hyper_util", "sim/"),
-    ("http_body_util", "sim/"),
+    // In http.rs for its error, which tells a closed connection from other failures.
+    ("hyper", "http.rs sim/ server/encrypted/"),
+    ("hyper_util", "sim/ server/encrypted/https.rs"),
+    ("http_body_util", "sim/ server/encrypted/https.rs"),
 ];
 
 /// Modules that compute and nothing else: the same input gives the same output, at any time, on any machine.

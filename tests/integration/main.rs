@@ -8,6 +8,7 @@ mod discovery;
 mod distribution;
 mod docs;
 mod edns;
+mod encrypted;
 mod incidents;
 mod layering;
 mod names;

@@ -48,7 +48,7 @@ impl Program {
         (program, address_in(&line).unwrap())
     }
 
-    /// Its process.
+    /// The number of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }

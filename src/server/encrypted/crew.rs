@@ -1,0 +1,115 @@
+//! The tasks of one worker, all on its own thread.
+
+use std::{cell::Cell, future::Future, rc::Rc};
+
+use tokio_util::sync::CancellationToken;
+
+/// Starts a worker's tasks, and notices when one fails: nothing may end here without a word, since a listener that is
+/// gone looks like one that nobody asks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Crew(Rc<Tasks>);
+
+#[derive(Debug, Default)]
+struct Tasks {
+    stopping: CancellationToken,
+    failed: CancellationToken,
+    /// Connections, and what they started.
+    open: Cell<usize>,
+}
+
+impl Crew {
+    /// Cancelled once the worker is to stop.
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
+    }
+
+    /// Waits until a task ended that should not have.
+    pub(super) async fn failed(&self) {
+        self.0.failed.cancelled().await;
+    }
+
+    /// Tasks of connections that are not done.
+    pub(super) fn open(&self) -> usize {
+        self.0.open.get()
+    }
+
+    /// A task of a connection: it may end whenever it likes, but not by a panic.
+    pub(super) fn connection(&self, task: impl Future<Output = ()> + 'static) {
+        self.0.open.set(self.0.open.get() + 1);
+        let open = Open(self.0.clone());
+        tokio::task::spawn_local(async move {
+            let _open = open;
+            task.await;
+        });
+    }
+
+    /// A task that is not to end before the worker stops.
+    pub(super) fn lasting(&self, task: impl Future<Output = ()> + 'static) {
+        let lasting = Lasting(self.0.clone());
+        tokio::task::spawn_local(async move {
+            let _lasting = lasting;
+            task.await;
+        });
+    }
+}
+
+/// HTTP/2 answers each request in a task of its own.
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Crew {
+    fn execute(&self, task: F) {
+        self.connection(task);
+    }
+}
+
+struct Open(Rc<Tasks>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        if std::thread::panicking() {
+            self.0.failed.cancel();
+        }
+    }
+}
+
+struct Lasting(Rc<Tasks>);
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        if !self.0.stopping.is_cancelled() {
+            self.0.failed.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::task::{LocalSet, yield_now};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_fails_is_noticed() {
+        LocalSet::new()
+            .run_until(async {
+                let crew = Crew::default();
+                crew.connection(async {});
+                crew.lasting(std::future::pending());
+                yield_now().await;
+                assert!(crew.failed().now_or_never().is_none() && crew.open() == 0);
+                crew.connection(async { panic!("on purpose") });
+                crew.failed().await;
+
+                let crew = Crew::default();
+                crew.lasting(async {});
+                crew.failed().await;
+
+                let crew = Crew::default();
+                crew.stopping().cancel();
+                crew.lasting(async {});
+                yield_now().await;
+                assert!(crew.failed().now_or_never().is_none());
+            })
+            .await;
+    }
+}

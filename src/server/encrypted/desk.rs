@@ -1,0 +1,176 @@
+//! Where the connections of one listener are answered.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::{
+    counters::{ConnectionCounters, Ending},
+    seats::{Seat, Seats},
+};
+use crate::{
+    config::TcpConfig,
+    model::Verdict,
+    server::{Asker, Outcome, Responder, Transport},
+    table::Table,
+};
+
+/// Longest query taken, as over TCP. Real ones stay below 300 octets.
+pub(super) const MAX_QUERY: usize = 4096;
+
+/// What bounds one connection. How many there may be is the business of [`Seats`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Queries; 0 = no bound.
+    pub(super) queries: u64,
+    /// How long it may go without a whole query. Octets that trickle in do not count, and neither does anything below
+    /// the queries: pings, empty frames.
+    pub(super) idle: Duration,
+    /// How long it may live.
+    pub(super) lifetime: Duration,
+    /// How long the handshake may take. Across an ocean, with a packet lost, it takes two seconds.
+    pub(super) handshake: Duration,
+    /// How long a query that has begun, or a reply that the client is to take, may make no progress.
+    pub(super) stalled: Duration,
+}
+
+impl Limits {
+    pub(super) fn of(config: &TcpConfig) -> Self {
+        Limits {
+            queries: config.queries,
+            idle: config.idle,
+            lifetime: config.lifetime,
+            handshake: Duration::from_secs(5),
+            stalled: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What the workers of one listener share.
+#[derive(Clone)]
+pub(super) struct Listener {
+    pub(super) transport: Transport,
+    pub(super) seats: Arc<Seats>,
+    pub(super) limits: Limits,
+    pub(super) connections: ConnectionCounters,
+}
+
+/// One worker's part of one listener.
+pub(super) struct Desk {
+    listener: Listener,
+    tables: Arc<ArcSwap<Table>>,
+    /// Borrowed while a query is answered, which never waits, so nobody finds it taken.
+    responder: RefCell<Responder>,
+}
+
+impl Desk {
+    pub(super) fn new(listener: Listener, tables: Arc<ArcSwap<Table>>, responder: Responder) -> Rc<Self> {
+        Rc::new(Desk { listener, tables, responder: RefCell::new(responder) })
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.listener.transport
+    }
+
+    pub(super) fn connections(&self) -> &ConnectionCounters {
+        &self.listener.connections
+    }
+
+    /// Whether whoever comes from there is sent away without a word; counts it. Those who are to be told are told in
+    /// the replies to their queries.
+    pub(super) fn denies(&self, source: IpAddr) -> bool {
+        let denied = self.responder.borrow().settings().access.verdict(source) == Verdict::Drop;
+        if denied {
+            self.connections().deny(self.transport());
+        }
+        denied
+    }
+
+    /// Lets a client in.
+    pub(super) fn admit(self: &Rc<Self>, source: SocketAddr) -> Visit {
+        self.connections().accept(self.transport());
+        let now = Instant::now();
+        Visit {
+            seat: self.listener.seats.take(source.ip()),
+            desk: self.clone(),
+            source,
+            began: now,
+            asked: Cell::new(0),
+            progress: Cell::new(now),
+            ending: Cell::new(Ending::Stopped),
+        }
+    }
+}
+
+/// One client's connection, from before its handshake to its end.
+pub(super) struct Visit {
+    desk: Rc<Desk>,
+    seat: Seat,
+    source: SocketAddr,
+    began: Instant,
+    /// Queries so far.
+    asked: Cell<u64>,
+    /// The end of the handshake, or the last whole query.
+    progress: Cell<Instant>,
+    /// Without another word it was dropped with the worker.
+    ending: Cell<Ending>,
+}
+
+impl Visit {
+    pub(super) fn limits(&self) -> &Limits {
+        &self.desk.listener.limits
+    }
+
+    /// Waits until another needs the place. One task waits at a time.
+    pub(super) async fn evicted(&self) {
+        self.seat.evicted().await;
+    }
+
+    /// The handshake is done, or a query came whole.
+    pub(super) fn progress(&self) {
+        self.progress.set(Instant::now());
+        self.seat.progress();
+    }
+
+    /// When it will have been idle for too long, or have lived for too long, and which of them.
+    pub(super) fn deadline(&self) -> (Instant, Ending) {
+        let idle = (self.progress.get() + self.limits().idle, Ending::Idle);
+        let lifetime = (self.began + self.limits().lifetime, Ending::Lifetime);
+        if lifetime.0 <= idle.0 { lifetime } else { idle }
+    }
+
+    /// Whether it asked all it may.
+    pub(super) fn is_spent(&self) -> bool {
+        self.limits().queries != 0 && self.asked.get() >= self.limits().queries
+    }
+
+    /// Appends the reply to a whole query to `out`; nothing, when there is none. `stopping`: the connection is closed
+    /// soon, which is told where the transport has a word for it.
+    pub(super) fn answer(&self, query: &[u8], stopping: bool, out: &mut Vec<u8>) -> Outcome {
+        self.progress();
+        self.asked.set(self.asked.get() + 1);
+        let idle = u16::try_from(self.limits().idle.as_millis() / 100).unwrap_or(u16::MAX);
+        let keepalive = if stopping || self.is_spent() { 0 } else { idle };
+        let asker = Asker { source: self.source, transport: self.desk.transport(), keepalive };
+        let table = self.desk.tables.load();
+        self.desk.responder.borrow_mut().respond(&table, query, &asker, out)
+    }
+
+    /// Says how it ended.
+    pub(super) fn end(&self, ending: Ending) {
+        self.ending.set(ending);
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.desk.connections().end(self.desk.transport(), self.ending.get());
+    }
+}

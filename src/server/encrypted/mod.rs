@@ -1,0 +1,50 @@
+//! The encrypted transports: DNS over TLS (RFC 7858), over HTTPS (RFC 8484) and over QUIC (RFC 9250).
+//!
+//! Each gives the octets of a query to a `Responder`, as UDP and TCP do, so that replies are the
+//! same. They have threads of their own, each with a runtime of its own on which everything of a connection happens;
+//! without addresses in `[server.tls]` there are none.
+//!
+//! ```text
+//! files ──Watch──> Certificate <── every handshake
+//!                                      │
+//! Worker (a thread) ── Crew of tasks ──┼── tls ───┐
+//!    a Desk per listener               ├── https ─┼── Visit ──> Desk ──> Responder
+//!                                      └── quic ──┘    └── Seat
+//! ```
+//!
+//! | word | meaning |
+//! |---|---|
+//! | `Certificate` | what all listeners present; replaced while they serve |
+//! | `Watch` | looks at its files, and replaces it when they change |
+//! | `Worker` | one thread: a runtime, a socket of each listener |
+//! | `Crew` | a worker's tasks; one that fails ends the worker |
+//! | `Desk` | one listener on one worker, with a responder that nobody else uses |
+//! | `Visit` | one connection, from before its handshake: how long it may stay, how it ended |
+//! | `Seat` | its place among those of the listener; who is idle longest gives his to the next |
+//! | [`Ending`] | how a connection ended, for counting |
+//!
+//! An idle connection costs some 31 KiB (TLS) or 37 KiB (HTTPS). What it may cost, at most: a TLS session, of its queries 4 KiB (TLS) or 64 KiB (HTTPS, QUIC) not answered
+//! yet, and of its replies 130 KiB (TLS) or some 700 KiB (HTTPS, QUIC) not taken yet; the latter only where names have
+//! answers of 64 KiB.
+
+mod body;
+mod certificate;
+mod counters;
+mod crew;
+mod desk;
+mod https;
+mod listener;
+mod message;
+mod query_text;
+mod quic;
+mod reload;
+mod seats;
+mod tls;
+mod validity;
+mod worker;
+
+pub use certificate::CertificateError;
+pub use counters::{ConnectionCounters, Ending};
+pub(super) use listener::{Bound, bind};
+pub use listener::{SetupError, check};
+pub(super) use worker::Answering;

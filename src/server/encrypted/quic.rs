@@ -1,0 +1,282 @@
+//! DNS over QUIC (RFC 9250): a stream for each query.
+//!
+//! On quinn itself: hickory's listener waits for one handshake before it takes the next, so that whoever does not finish
+//! his keeps all others out, and it hands out no connection that could be closed with a code. 0-RTT is off, since it
+//! would let anybody replay what was asked; sessions are resumed in one round trip.
+
+use std::{io, net::UdpSocket, rc::Rc, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use quinn::{
+    Connection, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, Incoming, ReadToEndError, RecvStream,
+    SendStream, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    crypto::rustls::{NoInitialCipherSuite, QuicServerConfig},
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    counters::Ending,
+    crew::Crew,
+    desk::{Desk, Limits, MAX_QUERY, Visit},
+    message::has_keepalive,
+    worker::{LAST_LOOK, handshake},
+};
+
+/// Error codes (RFC 9250 section 4.3).
+const NO_ERROR: VarInt = VarInt::from_u32(0);
+const PROTOCOL_ERROR: VarInt = VarInt::from_u32(2);
+const REQUEST_CANCELLED: VarInt = VarInt::from_u32(3);
+const EXCESSIVE_LOAD: VarInt = VarInt::from_u32(4);
+const UNSPECIFIED_ERROR: VarInt = VarInt::from_u32(5);
+
+/// Queries that a client may have open on one connection; as with HTTP.
+const MAX_STREAMS: u32 = 100;
+
+/// Octets a client may send on one stream, and on all of a connection's, before they are taken: a longest query fits,
+/// a crowd of them waits.
+const STREAM_WINDOW: u32 = 8 * 1024;
+const CONNECTION_WINDOW: u32 = 64 * 1024;
+
+/// Octets of replies that a client has not acknowledged.
+const SEND_WINDOW: u64 = 128 * 1024;
+
+/// Replies of one connection held for a client that does not take them.
+const REPLIES: usize = 4;
+
+/// Handshakes of one worker with clients that have not proved their addresses; further ones must do so first, which
+/// takes a round trip and no memory here (RFC 9000 section 8.1.2). A flood from forged addresses cannot, so that it
+/// takes nobody's place.
+const UNPROVED: usize = 64;
+
+/// Octets of packets kept for a connection, and for all, before it is accepted. It is so at once.
+const EARLY: u64 = 16 * 1024;
+const ALL_EARLY: u64 = 1024 * 1024;
+
+/// Connections waiting to be accepted, likewise.
+const WAITING: usize = 1024;
+
+/// How a listener's endpoints are set up, alike on each worker.
+#[derive(Clone)]
+pub(super) struct Config {
+    /// With one key for all workers: a client whose packets come to another one, because its address changed, is told
+    /// so in a way it can trust, and connects again (RFC 9000 section 10.3).
+    endpoint: EndpointConfig,
+    server: ServerConfig,
+}
+
+impl Config {
+    /// QUIC with this TLS configuration.
+    pub(super) fn new(tls: Arc<rustls::ServerConfig>, limits: &Limits) -> Result<Self, NoInitialCipherSuite> {
+        let mut transport = TransportConfig::default();
+        transport
+            .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
+            .max_concurrent_uni_streams(VarInt::from_u32(0))
+            .datagram_receive_buffer_size(None)
+            .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+            .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+            .send_window(SEND_WINDOW)
+            // Longer than without a query, which is judged here: at this one's end, nobody is told.
+            .max_idle_timeout(IdleTimeout::try_from(limits.idle + limits.handshake).ok());
+        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        server
+            .transport_config(Arc::new(transport))
+            .max_incoming(WAITING)
+            .incoming_buffer_size(EARLY)
+            .incoming_buffer_size_total(ALL_EARLY);
+        Ok(Config { endpoint: EndpointConfig::default(), server })
+    }
+
+    /// An endpoint on a socket; within a runtime.
+    pub(super) fn endpoint(self, socket: UdpSocket) -> io::Result<Endpoint> {
+        Endpoint::new(self.endpoint, Some(self.server), socket, Arc::new(TokioRuntime))
+    }
+}
+
+/// Takes connections until the worker stops.
+pub(super) async fn accept(endpoint: Endpoint, desk: Rc<Desk>, crew: Crew) {
+    let unproved = Rc::new(());
+    loop {
+        let incoming = tokio::select! {
+            () = crew.stopping().cancelled() => break,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else {
+            // The socket failed; the worker ends with it.
+            return tracing::error!("an endpoint of QUIC closed");
+        };
+        let source = incoming.remote_address();
+        if desk.denies(source.ip()) {
+            incoming.ignore();
+            continue;
+        }
+        let proved = incoming.remote_address_validated();
+        if !proved && Rc::strong_count(&unproved) > UNPROVED {
+            desk.connections().retry(desk.transport());
+            // Fails only for those who have proved it already.
+            let _ = incoming.retry();
+            continue;
+        }
+        let mark = (!proved).then(|| unproved.clone());
+        let visit = desk.admit(source);
+        let task = crew.clone();
+        crew.connection(async move {
+            let ending = serve(incoming, mark, &visit, &task).await;
+            visit.end(ending);
+        });
+    }
+    // Those who come now had better go elsewhere at once.
+    endpoint.set_server_config(None);
+}
+
+/// Answers one client's queries until it or the server ends the connection. `mark` is let go with the handshake.
+async fn serve(incoming: Incoming, mark: Option<Rc<()>>, visit: &Visit, crew: &Crew) -> Ending {
+    let connected = async { incoming.accept()?.await };
+    let connection = match handshake(connected, visit, crew).await {
+        Ok(connection) => connection,
+        Err(ending) => return ending,
+    };
+    drop(mark);
+    let ended = tokio::select! {
+        ended = converse(&connection, visit, crew) => ended,
+        () = visit.evicted() => End { code: EXCESSIVE_LOAD, ending: Ending::Evicted },
+    };
+    connection.close(ended.code, b"");
+    ended.ending
+}
+
+/// How a connection ends, for both sides.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    code: VarInt,
+    ending: Ending,
+}
+
+/// The client broke the protocol (RFC 9250 section 4.3.3): the connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ProtocolError;
+
+async fn converse(connection: &Connection, visit: &Visit, crew: &Crew) -> End {
+    let replies = Semaphore::new(REPLIES);
+    let mut streams = FuturesUnordered::new();
+    // Once it is to end: why, and until when streams are taken that were opened before.
+    let mut last: Option<(Ending, Instant)> = None;
+    loop {
+        let (deadline, ending) = last.map_or_else(|| visit.deadline(), |(ending, at)| (at, ending));
+        let is_closed = last.is_some() && Instant::now() >= deadline;
+        if is_closed && streams.is_empty() {
+            return End { code: NO_ERROR, ending };
+        }
+        tokio::select! {
+            biased;
+            () = crew.stopping().cancelled(), if last.is_none() => {
+                last = Some((Ending::Stopped, Instant::now() + LAST_LOOK));
+            }
+            () = sleep_until(deadline), if !is_closed => {
+                // Queries came meanwhile, or it is time: what was begun is still answered.
+                if last.is_none() && visit.deadline().0 <= Instant::now() {
+                    last = Some((ending, Instant::now()));
+                }
+            }
+            Some(answered) = streams.next() => {
+                if answered == Err(ProtocolError) {
+                    return End { code: PROTOCOL_ERROR, ending: Ending::Broken };
+                }
+                if last.is_none() && visit.is_spent() {
+                    last = Some((Ending::Queries, Instant::now()));
+                }
+            }
+            opened = connection.accept_bi(), if !is_closed => match opened {
+                Ok((send, receive)) => streams.push(answer(send, receive, visit, crew, &replies)),
+                Err(ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_)) => {
+                    return End { code: NO_ERROR, ending: Ending::Client };
+                }
+                Err(ConnectionError::TimedOut) => return End { code: NO_ERROR, ending: Ending::Idle },
+                Err(_) => return End { code: NO_ERROR, ending: Ending::Broken },
+            },
+        }
+    }
+}
+
+/// Answers the one query of a stream. Where there is no reply, the stream is reset.
+async fn answer(
+    mut send: SendStream,
+    mut receive: RecvStream,
+    visit: &Visit,
+    crew: &Crew,
+    replies: &Semaphore,
+) -> Result<(), ProtocolError> {
+    let stalled = visit.limits().stalled;
+    let code = match query_of(&mut receive, stalled).await? {
+        Ok(query) => {
+            // Never closed.
+            let Ok(permit) = replies.acquire().await else { return Ok(()) };
+            let sent = reply(&mut send, &query, visit, crew).await;
+            drop(permit);
+            if sent {
+                // Until the client has it: a connection that is closed before drops what is on its way.
+                let _ = timeout(stalled, send.stopped()).await;
+                return Ok(());
+            }
+            UNSPECIFIED_ERROR
+        }
+        Err(code) => {
+            // Fails only where the stream has ended.
+            let _ = receive.stop(code);
+            code
+        }
+    };
+    let _ = send.reset(code);
+    Ok(())
+}
+
+/// The query of a stream, or why it is given up.
+async fn query_of(receive: &mut RecvStream, stalled: Duration) -> Result<Result<Vec<u8>, VarInt>, ProtocolError> {
+    // The whole stream: it ends with its query (RFC 9250 section 4.2).
+    let received = match timeout(stalled, receive.read_to_end(2 + MAX_QUERY)).await {
+        Ok(Ok(received)) => received,
+        Ok(Err(ReadToEndError::TooLong)) => return Err(ProtocolError),
+        Ok(Err(ReadToEndError::Read(_))) => return Ok(Err(REQUEST_CANCELLED)),
+        Err(_) => return Ok(Err(UNSPECIFIED_ERROR)),
+    };
+    let query = framed(&received)?;
+    if is_foreign(query) { Err(ProtocolError) } else { Ok(Ok(query.to_vec())) }
+}
+
+/// Sends the reply to a query; whether there was one, and the client took it.
+async fn reply(send: &mut SendStream, query: &[u8], visit: &Visit, crew: &Crew) -> bool {
+    let mut reply = vec![0; 2];
+    visit.answer(query, crew.stopping().is_cancelled(), &mut reply);
+    let Ok(len @ 1..) = u16::try_from(reply.len() - 2) else { return false };
+    reply[..2].copy_from_slice(&len.to_be_bytes());
+    let written = timeout(visit.limits().stalled, send.write_all(&reply)).await;
+    matches!(written, Ok(Ok(()))) && send.finish().is_ok()
+}
+
+/// The one message of a stream, behind its length.
+fn framed(received: &[u8]) -> Result<&[u8], ProtocolError> {
+    let (len, query) = received.split_first_chunk::<2>().ok_or(ProtocolError)?;
+    let len = usize::from(u16::from_be_bytes(*len));
+    if len == 0 || len != query.len() { Err(ProtocolError) } else { Ok(query) }
+}
+
+/// Whether a query has what only belongs on other transports: an id (RFC 9250 section 4.2.1), or the option
+/// edns-tcp-keepalive (section 5.5.2).
+fn is_foreign(query: &[u8]) -> bool {
+    query.first_chunk::<2>().is_some_and(|id| *id != [0, 0]) || has_keepalive(query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_has_one_message_and_nothing_else() {
+        assert_eq!(framed(&[0, 2, 8, 9]), Ok(&[8, 9][..]));
+        for wrong in [&[][..], &[0], &[0, 0], &[0, 2, 8], &[0, 1, 8, 9], &[0, 1, 8, 0, 1, 9]] {
+            assert_eq!(framed(wrong), Err(ProtocolError), "{wrong:?}");
+        }
+    }
+}

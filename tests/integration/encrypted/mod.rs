@@ -1,0 +1,9 @@
+//! DNS over TLS, HTTPS and QUIC: each as such, and what all have in common.
+
+mod answers;
+mod certificates;
+mod clients;
+mod https;
+mod limits;
+mod quic;
+mod tls;
