@@ -11,6 +11,7 @@ use crate::{
     discovery,
     http::NodeClient,
     model::Scope,
+    server::encrypted,
     table::{ScopeNames, scope_names},
     zone::file::{self, StaticZone},
 };
@@ -45,6 +46,10 @@ pub(super) fn run(args: CheckArgs) -> u8 {
         Ok(statics) => statics,
         Err(problems) => return not_fine(&problems),
     };
+    if let Err(error) = encrypted::check(&loaded.config.server.tls) {
+        eprintln!("{error}\n1 problem");
+        return MISCONFIGURED;
+    }
     let source = loaded.file.map_or_else(|| "flags and environment".to_owned(), |file| file.display().to_string());
     println!("{source}: fine");
     for (zone, statics) in loaded.config.zones.iter().zip(&statics) {
