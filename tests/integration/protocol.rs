@@ -393,12 +393,15 @@ async fn responses_and_stubs_are_dropped_and_counted() {
     assert_eq!(server.count(Outcome::Dropped), dropped.len() as u64 + 1, "the empty datagram too");
     assert_eq!(server.count(Outcome::Answered), answered + 1);
 
+    // Over TCP, what is too short to be DNS ends the connection.
+    let before = server.count(Outcome::Dropped);
+    dropped.retain(|packet| packet.len() >= 12);
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     for packet in dropped.iter().chain([&good]) {
         stream.write_all(&framed(packet)).await.unwrap();
     }
     assert_eq!(read_frame(&mut stream).await.unwrap()[6..8], [0, 3]);
-    assert_eq!(server.count(Outcome::Dropped), 2 * dropped.len() as u64 + 1);
+    assert_eq!(server.count(Outcome::Dropped), before + dropped.len() as u64);
     assert_eq!(server.count(Outcome::Answered), answered + 2);
 }
 
