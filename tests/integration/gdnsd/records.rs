@@ -1,7 +1,7 @@
 //! 006, 008, 014, 015, 016, 018, 046: records at the bounds of what they may be, and how long replies are.
 
-use alternator_dns::server::Outcome;
-use hickory_proto::rr::{RData, RecordType};
+use alternator_dns::{app::load_zones, config::ZoneConfig, server::Outcome};
+use hickory_proto::rr::{Name, RData, RecordType};
 
 use super::{A, ask, assert_soa_of, plain, serving};
 use crate::support::{
@@ -149,7 +149,8 @@ async fn t015_rfc3597_unknown_types_are_octets() {
     }
 }
 
-/// As many addresses as one message holds beside the longest question and an OPT with every option are one answer.
+/// As many addresses as one message holds beside the longest question and an OPT with every option are one answer; of
+/// more, none is left out: their file is refused.
 #[tokio::test]
 async fn t016_alimit_as_many_addresses_as_a_message_holds() {
     const MOST: usize = (65_535 - HEADER - 259 - 11 - 128) / 16;
@@ -165,6 +166,13 @@ async fn t016_alimit_as_many_addresses_as_a_message_holds() {
         let cut = server.counted(&Dig::to(*address), &sent, Outcome::Truncated).await;
         assert_eq!(cut.counts(), [1, 0, 0, 0]);
     }
+    let folder = tempfile::tempdir().unwrap();
+    let mut zone = ZoneConfig::new(Name::from_ascii(format!("{ZONE}.")).unwrap());
+    zone.file = Some(folder.path().join("zone"));
+    std::fs::write(folder.path().join("zone"), file(MOST + 1)).unwrap();
+    let loaded = load_zones(&TestServer::config(&zone)).map(|_| "it loads");
+    let problems = loaded.expect_err("one address too many");
+    assert!(problems[0].to_string().contains("more records than fit into a DNS message"), "{problems:?}");
 }
 
 /// Beyond 16 KiB no pointer reaches: names there are written so that they can be read.
