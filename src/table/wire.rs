@@ -8,6 +8,7 @@ use hickory_proto::{
 };
 
 use super::Remark;
+use crate::zone::file::MAX_ANSWER;
 
 /// Where the question starts in every DNS message: behind the 12 octets of the header.
 pub const QUESTION_OFFSET: u16 = 12;
@@ -201,9 +202,8 @@ pub(super) const MAX_NAME: usize = 255;
 /// Octets of type, class, TTL and length in every record.
 const FIXED_FIELDS: usize = 2 + 2 + 4 + 2;
 
-/// Largest body: what a TCP message (65,535 octets) leaves beside header, the longest question, and an OPT with the
-/// options that may not be left out.
-pub(super) const MAX_BODY: usize = 65_535 - 12 - 259 - 11 - 128;
+/// Largest body: what zone files may hold at most, so that none of it is left out.
+pub(super) const MAX_BODY: usize = MAX_ANSWER;
 
 /// A name in uncompressed wire format, case kept.
 pub fn wire_name(name: &Name) -> Vec<u8> {

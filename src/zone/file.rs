@@ -27,8 +27,11 @@ mod service;
 mod tests;
 mod text;
 
-use entries::{Entries, Entry, Fault};
-use record::Reader;
+pub use self::rules::MAX_ANSWER;
+use self::{
+    entries::{Entries, Entry, Fault},
+    record::Reader,
+};
 
 /// Longest zone file read, octets. Static records are a few beside the cluster's names; this bounds what a wrong path
 /// costs in memory and time.

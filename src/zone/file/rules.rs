@@ -9,8 +9,9 @@ use super::{RrSet, StaticZone, record::Record, text::type_name};
 /// Labels that are the server's own wherever they stand: what it answers there must not depend on a file.
 const RESERVED: [&str; 2] = ["_alternator", "_explain"];
 
-/// Most octets of records in one answer: a message of 65535, less its header, the longest question and an OPT.
-const MAX_ANSWER: usize = 65_535 - 12 - 259 - 11;
+/// Most octets of records in one answer: a TCP message of 65,535, less its header, the longest question, and an OPT with
+/// the options that may not be left out.
+pub const MAX_ANSWER: usize = 65_535 - 12 - 259 - 11 - 128;
 
 /// A record's octets beside its data, its owner compressed to a pointer (RFC 1035 sections 4.1.3 and 4.1.4).
 const RECORD_OVERHEAD: usize = 12;
