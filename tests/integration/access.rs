@@ -1,6 +1,7 @@
 //! Who may ask: per listener, per zone, REFUSED or silence; and packets that nobody can have sent.
 
 use std::{
+    io::ErrorKind,
     net::{SocketAddr, UdpSocket},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 use alternator_dns::{
     config::{Config, ListenerAccess, ZoneConfig},
     model::{Access, Denied},
-    server::Outcome,
+    server::{Closed, Outcome},
     sim::ClusterSpec,
 };
 use hickory_proto::rr::{Name, RecordType};
@@ -102,8 +103,8 @@ async fn assert_refused(server: &TestServer, to: SocketAddr, from: &str, text: &
     }
 }
 
-/// Over UDP and TCP: counted as this outcome, and not a single octet comes back. `allowed` may ask: a reply to it is a
-/// reply to whatever came before.
+/// Over UDP: counted as this outcome, and not a single octet comes back. `allowed` may ask: a reply to it comes after any
+/// reply to what came before.
 async fn assert_silence(
     server: &TestServer,
     to: SocketAddr,
@@ -119,20 +120,33 @@ async fn assert_silence(
     allowed.ask().await;
     udp.set_nonblocking(true).unwrap();
     let nothing = udp.recv(&mut [0; 512]).map_err(|error| error.kind());
-    assert_eq!(nothing, Err(std::io::ErrorKind::WouldBlock), "{from}");
+    assert_eq!(nothing, Err(ErrorKind::WouldBlock), "{from}");
+}
 
+async fn connect(from: SocketAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(from).unwrap();
-    let mut tcp: TcpStream = socket.connect(to).await.unwrap();
-    // As many as one likes: nothing comes of it.
-    tcp.write_all(&framed(sent).repeat(3)).await.unwrap();
-    eventually(|| std::future::ready(server.count(outcome)), |count| *count == before + 4).await;
-    tcp.shutdown().await.unwrap();
+    socket.connect(to).await
+}
+
+/// Not a single octet comes before the connection is closed.
+async fn assert_closed(mut tcp: TcpStream) {
     let mut rest = Vec::new();
     let read = timeout(PATIENCE, tcp.read_to_end(&mut rest)).await.expect("the server closes");
+    // A reset is a close too, where octets were left unread.
     assert!(read.is_err() || rest.is_empty(), "{rest:02x?}");
-    assert_eq!(server.count(outcome), before + 4);
+}
+
+/// Over TCP: each message is counted as this outcome, none has a reply, and the connection goes on.
+async fn assert_tcp_silence(server: &TestServer, to: SocketAddr, from: SocketAddr, sent: &[u8], outcome: Outcome) {
+    let before = server.count(outcome);
+    let mut tcp = connect(from, to).await.unwrap();
+    tcp.write_all(&framed(sent).repeat(3)).await.unwrap();
+    eventually(|| std::future::ready(server.count(outcome)), |count| *count == before + 3).await;
+    tcp.shutdown().await.unwrap();
+    assert_closed(tcp).await;
+    assert_eq!(server.count(outcome), before + 3);
 }
 
 fn any_port(from: &str) -> SocketAddr {
@@ -221,6 +235,7 @@ async fn who_may_not_ask_a_listener_is_refused_whatever_it_sends() {
     let response = packet(0x8000, [1, 0, 0, 0], &[&asked]);
     let allowed = Dig::new(server.address, "www.open.test", RecordType::A);
     assert_silence(&server, server.address, any_port(INSIDE), &response, Outcome::Dropped, &allowed).await;
+    assert_tcp_silence(&server, server.address, any_port(INSIDE), &response, Outcome::Dropped).await;
 }
 
 #[tokio::test]
@@ -239,6 +254,17 @@ async fn silence_is_not_a_single_octet() {
         query(&question("www.open.test", A), &[&opt(1232, 1, 0, &[]), &plain]),
     ] {
         assert_silence(&server, server.address, any_port(INSIDE), &sent, Outcome::Denied, &allowed).await;
+    }
+    // A connection is closed before anything of it is read.
+    for closed in 1..=3 {
+        let total = server.app.counters().total();
+        // It may be closed already.
+        if let Ok(mut tcp) = connect(any_port(INSIDE), server.address).await {
+            let _ = tcp.write_all(&framed(&asking("www.open.test", A))).await;
+            assert_closed(tcp).await;
+        }
+        eventually(|| std::future::ready(server.app.counters().tcp(Closed::Denied)), |count| *count == closed).await;
+        assert_eq!(server.app.counters().total(), total, "no query was seen");
     }
     assert_answered(&server, server.address, OUTSIDE, "www.open.test").await;
 }
@@ -286,6 +312,7 @@ async fn each_zone_has_its_own_rules_and_the_nearest_decides() {
     {
         let sent = asking(text, qtype);
         assert_silence(&server, server.address, any_port(INSIDE), &sent, Outcome::Denied, &allowed).await;
+        assert_tcp_silence(&server, server.address, any_port(INSIDE), &sent, Outcome::Denied).await;
     }
     // What is of no zone is no zone's business.
     for by in both(server.address, INSIDE) {
@@ -326,7 +353,9 @@ async fn packets_from_our_own_addresses_are_dropped() {
     let allowed = Dig::new(listen[0], "www.open.test", RecordType::A);
     let ours = SocketAddr::new(listen[0].ip(), listen[1].port());
     for to in &listen {
-        assert_silence(&server, *to, ours, &asking("www.open.test", A), Outcome::Dropped, &allowed).await;
+        let sent = asking("www.open.test", A);
+        assert_silence(&server, *to, ours, &sent, Outcome::Dropped, &allowed).await;
+        assert_tcp_silence(&server, *to, ours, &sent, Outcome::Dropped).await;
     }
     // The same address with a port of a client, and the same port with another address, may be anybody.
     let client = SocketAddr::new(listen[0].ip(), 0);
