@@ -1,5 +1,7 @@
 //! NSID, client subnet, keepalive, padding, what nobody knows, and everything at once.
 
+use std::time::Duration;
+
 use alternator_dns::server::Outcome;
 
 use super::{
@@ -145,9 +147,25 @@ async fn keepalive_is_for_connections() {
             }
         }
         let tcp = server.counted(&Dig::to(*address).tcp(), &www(&[option(KEEPALIVE, &[])]), Outcome::Answered).await;
-        assert!(matches!(&tcp.options()[..], [(KEEPALIVE, time)] if time.len() == 2), "{:?}", tcp.options());
+        assert_answered(&tcp, "keepalive");
+        assert_eq!(tcp.opt(), Some(our_opt(0, &[(KEEPALIVE, &300_u16.to_be_bytes())])), "30 s, the default");
         let unasked = server.counted(&Dig::to(*address).tcp(), &www(&[]), Outcome::Answered).await;
         assert_eq!(unasked.opt(), Some(our_opt(0, &[])));
+    }
+}
+
+/// The time that is told is the one that holds, in units of 100 ms, whatever the answer is.
+#[tokio::test]
+async fn keepalive_tells_the_time_that_is_configured() {
+    for (idle, units) in [(Duration::from_millis(12_300), 123_u16), (Duration::from_secs(600), 6000)] {
+        let server = served(|server| server.tcp.idle = idle).await;
+        for address in server.app.addresses() {
+            for (below, outcome) in [("www", Outcome::Answered), ("nope", Outcome::NxDomain), ("", Outcome::NoData)] {
+                let sent = asking(below, A, &[option(KEEPALIVE, &[])]);
+                let reply = server.counted(&Dig::to(*address).tcp(), &sent, outcome).await;
+                assert_eq!(reply.options(), [(KEEPALIVE, units.to_be_bytes().to_vec())], "{idle:?} {below:?}");
+            }
+        }
     }
 }
 
@@ -205,8 +223,7 @@ async fn all_options_together_are_all_answered_in_whichever_order_they_come() {
         for reply in server.everywhere(&www(&asked), Outcome::Answered).await {
             assert_answered(&reply, "all options");
             let mut told = reply.options();
-            // Over TCP a time, too.
-            told.retain(|(code, _)| *code != KEEPALIVE);
+            told.retain(|(code, time)| *code != KEEPALIVE || *time != [1, 44]);
             let [cookie, rest @ ..] = &told[..] else { panic!("{told:?}") };
             assert!(cookie.0 == COOKIE && cookie.1.len() == 24 && cookie.1.starts_with(b"a client"), "{cookie:?}");
             let version = [&[2, 0][..], &serial].concat();
