@@ -5,7 +5,7 @@
 # Nothing here asks anything outside this machine: all of it runs in network namespaces that have no way out.
 #
 # Needs root, iproute2, dig. E2E_BIN_DIR names the folder of the built programs (without it: a debug build, made now),
-# E2E_CLUSTER the simulated cluster where that is elsewhere.
+# E2E_CLUSTER and E2E_HOSTILE the simulated cluster and the sender of bad input where these are elsewhere.
 
 set -euo pipefail
 
@@ -19,12 +19,13 @@ begin() {
     NAME=$1
     [ "$(id -u)" = 0 ] || { echo "$NAME: needs root, for network namespaces" >&2; exit 1; }
     if [ -z "${E2E_BIN_DIR:-}" ]; then
-        (cd "$ROOT" && cargo build --quiet --bin alternator-dns --example simulated_cluster)
+        (cd "$ROOT" && cargo build --quiet --bin alternator-dns --example simulated_cluster --example hostile)
         E2E_BIN_DIR=$(cd "$ROOT" && cargo metadata --no-deps --format-version 1 |
             python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')/debug
     fi
     SERVER=$E2E_BIN_DIR/alternator-dns
     CLUSTER=${E2E_CLUSTER:-$E2E_BIN_DIR/examples/simulated_cluster}
+    HOSTILE=${E2E_HOSTILE:-$E2E_BIN_DIR/examples/hostile}
     WORK=$(mktemp -d "/tmp/e2e-$NAME.XXXXXX")
     # Resolvers that give up root must still read their configuration here.
     chmod 755 "$WORK"

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# A million malformed datagrams and ten thousand broken TCP streams against the server, with good queries in between
+# that must all be answered. Its memory and its descriptors are the same before and after, its log stays short, and it
+# ends as it should. HOSTILE_SEED repeats a run; HOSTILE_DATAGRAMS and HOSTILE_STREAMS say how much is sent.
+source "$(dirname "$0")/lib.sh"
+begin hostile
+
+# Lines that a server may log in all of this: those of its start, and some for nodes that a busy machine is late to
+# probe. What is sent causes none.
+MOST_LINES=60
+
+namespace srv
+NODES=(127.0.9.{1..12})
+places=()
+for node in "${NODES[@]}"; do places+=("dc1/rack$((${#places[@]} % 3 + 1))=$node"); done
+cluster srv "${places[@]}"
+server srv serve --zone alternator.local --seed "${NODES[0]}" --listen 127.0.0.1:53
+DIG_NS=srv
+DIG_ARGS=(-p 53 @127.0.0.1)
+all_in() { [ "$(ask +short +tcp TXT _explain.alternator.local 2>/dev/null | grep -c '^"in ')" = ${#NODES[@]} ]; }
+within 60 all_in || fail "not all nodes come in: $(ask +tcp TXT _explain.alternator.local)"
+
+in_ns srv "$HOSTILE" --server 127.0.0.1:53 --pid "$SERVER_PID" ${HOSTILE_SEED:+--seed "$HOSTILE_SEED"} \
+    --datagrams "${HOSTILE_DATAGRAMS:-1000000}" --streams "${HOSTILE_STREAMS:-10000}" "${NODES[@]}" ||
+    fail "see above; HOSTILE_SEED repeats it"
+ok "every good query was answered, and nothing has grown"
+
+alive
+equal "$(ask +short n-127-0-9-3.alternator.local)" 127.0.9.3 "the server answers over UDP"
+equal "$(ask +short +tcp n-127-0-9-4.alternator.local)" 127.0.9.4 "and over TCP"
+refuse "$(cat "$WORK/server.log")" 'panic|RUST_BACKTRACE| ERROR ' "no panic and no error in its log"
+lines=$(wc -l <"$WORK/server.log")
+[ "$lines" -le $MOST_LINES ] || fail "$lines lines of log"
+ok "$lines lines of log"
+
+kill -TERM "$SERVER_PID"
+within 3 sh -c "! kill -0 $SERVER_PID 2>/dev/null" || fail "SIGTERM does not end it"
+status=0
+wait "$SERVER_PID" || status=$?
+equal $status 0 "SIGTERM ends it with status 0"
+end "$SERVER_PID"
+finish
