@@ -377,3 +377,23 @@ fn records_without_data_are_behind_aliases_too() {
         }
     }
 }
+
+/// What is left out says nothing of itself: the asker comes back for it.
+#[test]
+fn truncated_replies_have_no_remark_on_either_path() {
+    let addresses = (1..=60).map(|number| [10, 0, 1, number].into()).collect();
+    let racks = vec![("rack1".to_owned(), addresses), ("rack2".to_owned(), Vec::new())];
+    let places = vec![("dc1".to_owned(), racks)];
+    let table = Arc::new(ArcSwap::from_pointee(table(&places, &[], Answers::All)));
+    let packet = packet("rack2.dc1.alternator.local.", RecordType::A, DNSClass::IN, Some((512, false)));
+    for (transport, outcome, has_remark) in
+        [(Transport::Udp, Outcome::Truncated, false), (Transport::Tcp, Outcome::Answered, true)]
+    {
+        let [compiled, general] = both(&table, &packet, transport);
+        assert_eq!((compiled.0, general.0), (outcome, outcome));
+        for message in [compiled.1, general.1] {
+            let options = message.edns.unwrap().options().options.len();
+            assert_eq!(options, usize::from(has_remark), "{transport:?}");
+        }
+    }
+}
