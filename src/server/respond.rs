@@ -319,7 +319,9 @@ impl<'a> Answering<'a> {
         let Some(written) = general.answer(self.table, self.query, self.asker, room, out) else {
             return Outcome::Dropped;
         };
-        self.reply(out).written(written.rcode, written.remark.as_ref(), start);
+        // What is said of an answer comes with it.
+        let remark = written.remark.as_ref().filter(|_| !written.is_truncated);
+        self.reply(out).written(written.rcode, remark, start);
         if written.is_truncated { Outcome::Truncated } else { outcome_of(written.rcode, written.has_answers) }
     }
 }
