@@ -84,13 +84,13 @@ fn push_parameter(path: &mut String, name: &str, value: &str) {
 
 /// A node's answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct List {
+pub struct List {
     /// The usable addresses, each once.
-    pub(super) addresses: BTreeSet<IpAddr>,
+    pub addresses: BTreeSet<IpAddr>,
     /// Entries that are no usable address.
-    pub(super) skipped: usize,
+    pub skipped: usize,
     /// The first of them, shortened.
-    pub(super) example: Option<String>,
+    pub example: Option<String>,
 }
 
 impl List {
@@ -101,7 +101,7 @@ impl List {
 }
 
 /// The list in a reply. Any status but 200, and anything but a JSON array of strings, is a failure of the node.
-pub(super) fn read(reply: &Reply) -> Result<List, Failure> {
+pub fn read(reply: &Reply) -> Result<List, Failure> {
     if reply.status != 200 {
         return Err(Failure::Status(reply.status));
     }

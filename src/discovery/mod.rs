@@ -27,6 +27,8 @@ mod stats;
 mod visit;
 
 pub use localnodes::LIMITS;
+#[doc(hidden)] // for fuzz/
+pub use localnodes::{List, read as read_list};
 pub use poller::{Options, run};
 pub use stats::Stats;
 pub use visit::{Sight, look_at};

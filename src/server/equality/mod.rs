@@ -3,6 +3,7 @@
 
 mod naive;
 mod queries;
+mod reading;
 
 use std::{
     collections::BTreeSet,
@@ -154,7 +155,7 @@ fn domain(bytes: &[u8]) -> Option<(String, usize)> {
 }
 
 /// What every reply must hold, whatever it says.
-fn check_reply(packet: &[u8], read: &naive::Read, reply: &[u8], transport: Transport) -> Result<(), TestCaseError> {
+fn check_reply(packet: &[u8], read: &reading::Read, reply: &[u8], transport: Transport) -> Result<(), TestCaseError> {
     let Some(message) = hickory(reply) else { return Err(TestCaseError::fail("hickory cannot read the reply")) };
     let end = domain(reply).map(|(_, end)| end);
     prop_assert_eq!(end, Some(reply.len()), "domain cannot read the reply");
@@ -295,13 +296,13 @@ proptest! {
         let (packet, table) = (packet.bytes(), &RICH[usize::from(all)]);
         let transport = if tcp { Transport::Tcp } else { Transport::Udp };
         let [(outcome, reply), (general_outcome, general)] = replies(table, &packet, transport);
-        let read = naive::read(&packet, transport == Transport::Tcp);
+        let read = reading::read(&packet, transport == Transport::Tcp);
         let expected = match read.verdict {
-            naive::Verdict::Drop => Some(Outcome::Dropped),
-            naive::Verdict::Opcode => Some(Outcome::NotImp),
-            naive::Verdict::Malformed(_) => Some(Outcome::FormErr),
-            naive::Verdict::LaterVersion => Some(Outcome::BadVers),
-            naive::Verdict::Query => None,
+            reading::Verdict::Drop => Some(Outcome::Dropped),
+            reading::Verdict::Opcode => Some(Outcome::NotImp),
+            reading::Verdict::Malformed(_) => Some(Outcome::FormErr),
+            reading::Verdict::LaterVersion => Some(Outcome::BadVers),
+            reading::Verdict::Query => None,
         };
         if let Some(expected) = expected {
             prop_assert_eq!(outcome, expected, "{:?}", read.verdict);
@@ -335,17 +336,17 @@ fn what_is_sent_has_every_outcome_and_every_fault() {
         let table = &RICH[number % 2];
         let mut responder = Responder::new(&Counters::default(), &SETTINGS, 5);
         outcomes.insert(responder.respond(&table.load(), &packet, &asker(Transport::Udp), &mut reply));
-        let read = naive::read(&packet, false);
-        if let naive::Verdict::Malformed(fault) = read.verdict {
+        let read = reading::read(&packet, false);
+        if let reading::Verdict::Malformed(fault) = read.verdict {
             faults.insert(fault);
         }
-        generally += usize::from(read.verdict == naive::Verdict::Query);
+        generally += usize::from(read.verdict == reading::Verdict::Query);
         spared += usize::from(both_accept(&packet) && read.is_refused_on_purpose(&packet));
     }
     // Of cookies and of who may ask other tests tell.
     let others = [Outcome::BadCookie, Outcome::Denied];
     assert_eq!(outcomes, Outcome::ALL.into_iter().filter(|outcome| !others.contains(outcome)).collect());
-    assert_eq!(faults, naive::Fault::ALL.into());
+    assert_eq!(faults, reading::Fault::ALL.into());
     assert!(generally > 1500 && spared > 50, "{generally} queries, {spared} refused on purpose");
 }
 
