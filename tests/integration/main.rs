@@ -9,6 +9,7 @@ mod distribution;
 mod docs;
 mod edns;
 mod encrypted;
+mod fuzz_corpus;
 mod gdnsd;
 mod incidents;
 mod layering;

@@ -1,0 +1,38 @@
+//! The inputs that fuzzing starts from, all made here: what a server meets, and what is known to be hard.
+//!
+//! Those in `seeds/` that were found by fuzzing, and are in no list here, are called `found-...`.
+
+mod config;
+mod general;
+mod localnodes;
+mod packet;
+mod zone;
+
+/// An input of one target.
+#[derive(Clone, Debug)]
+pub struct Seed {
+    /// The target, which names the folder.
+    pub target: &'static str,
+    /// The file.
+    pub name: String,
+    /// What is in it.
+    pub octets: Vec<u8>,
+}
+
+/// Every input made here.
+pub fn all() -> Vec<Seed> {
+    let of = |target: &'static str, inputs: Vec<(String, Vec<u8>)>| {
+        inputs.into_iter().map(move |(name, octets)| Seed { target, name, octets })
+    };
+    of("zone", zone::all())
+        .chain(of("localnodes", localnodes::all()))
+        .chain(of("config", config::all()))
+        .chain(of("packet", packet::all()))
+        .chain(of("general", general::all()))
+        .collect()
+}
+
+/// Texts with their names, as inputs.
+fn texts<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<(String, Vec<u8>)> {
+    texts.into_iter().map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).collect()
+}
