@@ -74,6 +74,9 @@ struct Flood {
     took: Duration,
 }
 
+/// A query, and the reply that was cut.
+type Slipped<'f> = (&'f [u8], &'f [u8]);
+
 /// Somebody who asks from one address and port.
 struct Asker<'s> {
     server: &'s TestServer,
@@ -140,7 +143,7 @@ impl<'s> Asker<'s> {
 
 impl Flood {
     /// Replies as they are without a limit, and slipped ones with their queries.
-    fn told_apart(&self) -> (Vec<&[u8]>, Vec<(&[u8], &[u8])>) {
+    fn told_apart(&self) -> (Vec<&[u8]>, Vec<Slipped<'_>>) {
         let (mut whole, mut slipped) = (Vec::new(), Vec::new());
         for reply in &self.replies {
             let query = &self.queries[usize::from(u16::from_be_bytes([reply[0], reply[1]]))];

@@ -101,7 +101,7 @@ impl Seen {
         assert!((12..=MAX_REPLY).contains(&reply.len()), "{} octets: {reply:02x?}", reply.len());
         assert!(u16::from_be_bytes([reply[0], reply[1]]) & GOOD == 0, "an id that no bad query had: {reply:02x?}");
         assert!(reply[2] & 0x80 != 0, "no response: {reply:02x?}");
-        if self.replies % DECODED == 0 {
+        if self.replies.is_multiple_of(DECODED) {
             decoded(reply).unwrap_or_else(|error| panic!("{error}: {reply:02x?}"));
         }
         self.replies += 1;

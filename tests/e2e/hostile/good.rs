@@ -48,7 +48,7 @@ impl Good {
             _ => format!("no-{number}.{ZONE}"),
         };
         let opt = packets::opt(1232, 0, &[]);
-        let additionals: &[&[u8]] = if number % 2 == 0 { &[] } else { &[&opt] };
+        let additionals: &[&[u8]] = if number.is_multiple_of(2) { &[] } else { &[&opt] };
         let mut query = packets::query(0x0100, &packets::question(&name, A, 1), additionals);
         query[..2].copy_from_slice(&(GOOD | number as u16).to_be_bytes());
         query
@@ -59,7 +59,7 @@ impl Good {
         let query = self.query(number);
         let message = Message::from_vec(reply).unwrap_or_else(|error| panic!("{error}: {reply:02x?}"));
         assert_eq!(reply[..2], query[..2], "the id");
-        let question_end = query.len() - if number % 2 == 0 { 0 } else { 11 };
+        let question_end = query.len() - if number.is_multiple_of(2) { 0 } else { 11 };
         assert_eq!(reply[12..question_end], query[12..question_end], "the question");
         assert_eq!(message.edns.is_some(), number % 2 == 1, "an OPT where one was sent");
         assert!(message.metadata.authoritative && !message.metadata.truncation);
