@@ -258,8 +258,9 @@ fn every_default_that_the_readme_names_is_the_default() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    for file in ["README.md", "CHANGELOG.md"] {
-        let markdown = text(file);
+    for file in ["README.md", "CHANGELOG.md", PROTOCOL] {
+        let (markdown, folder) = (text(file), root().join(file));
+        let folder = folder.parent().unwrap();
         let anchors: BTreeSet<String> = sections(&markdown)
             .iter()
             .map(|(heading, _)| heading.to_lowercase().replace(' ', "-").replace(|c: char| !is_anchor(c), ""))
@@ -268,7 +269,7 @@ fn every_link_leads_somewhere() {
             match link.strip_prefix('#') {
                 Some(anchor) => assert!(anchors.contains(anchor), "{file}: no heading {anchor}"),
                 None if link.starts_with("https://") => {}
-                None => assert!(root().join(link).exists(), "{file}: no file {link}"),
+                None => assert!(folder.join(link).exists(), "{file}: no file {link}"),
             }
         }
     }
@@ -308,4 +309,88 @@ fn the_recipes_for_resolvers_are_the_ones_the_end_to_end_tests_try() {
         let is_shown = readme.windows(recipe.len()).any(|shown| shown == recipe);
         assert!(is_shown, "README.md does not show {}", file.display());
     }
+}
+
+/// The table of what the server does with DNS.
+const PROTOCOL: &str = "docs/protocol.md";
+
+/// What is between backticks and reads like a test's path.
+fn tests_named(text: &str) -> impl Iterator<Item = &str> {
+    let is_path = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | ':');
+    code(text).filter(move |word| word.contains("::") && !word.ends_with(':') && word.chars().all(is_path))
+}
+
+/// Whether a test exists, by the path that `cargo test` prints: of these tests, or of the source.
+fn is_test(path: &str) -> bool {
+    let (module, name) = path.rsplit_once("::").unwrap();
+    let file = module.replace("::", "/");
+    let inline = file.strip_suffix("/tests").unwrap_or(&file);
+    let folders = ["tests/integration", "src"].map(|folder| root().join(folder));
+    let files = folders.iter().flat_map(|folder| {
+        [&*file, inline]
+            .into_iter()
+            .flat_map(|file| [format!("{file}.rs"), format!("{file}/mod.rs")])
+            .map(|file| folder.join(file))
+    });
+    let is_there = |file: PathBuf| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let Some(before) = text.find(&format!("fn {name}(")).map(|at| &text[..at]) else { return false };
+        // The lines right above the function, which are its attributes and its comments.
+        let above = before.lines().rev().skip(usize::from(!before.ends_with('\n'))).map(str::trim_start);
+        let mut attributes = above.take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+        attributes.any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
+    };
+    files.into_iter().any(is_there)
+}
+
+#[test]
+fn every_test_that_the_protocols_tables_name_exists() {
+    let (mut named, gdnsd) = (0, text("tests/integration/gdnsd/mod.rs"));
+    let table: String = gdnsd.lines().filter_map(|line| line.strip_prefix("//! ")).collect::<Vec<_>>().join("\n");
+    for (file, text) in [(PROTOCOL, text(PROTOCOL)), ("gdnsd/mod.rs", table)] {
+        for path in tests_named(&text) {
+            assert!(is_test(path), "{file}: there is no test {path}");
+            named += 1;
+        }
+    }
+    assert!(named > 150, "{named}");
+    assert!(!is_test("protocol::there_is_none") && !is_test("edns::cookies::told"), "the check sees what is none");
+}
+
+#[test]
+fn every_row_of_the_protocols_tables_is_shown_by_a_test() {
+    let markdown = text(PROTOCOL);
+    let (left_out, shown): (Vec<_>, Vec<_>) =
+        sections(&markdown).into_iter().partition(|(heading, _)| heading == "Left out");
+    assert_eq!(left_out.len(), 1);
+    let mut rows = 0;
+    for (heading, section) in shown {
+        for row in section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| RFC ")) {
+            assert_eq!(row.matches(" | ").count() + row.matches(" | |").count(), 3, "{heading}: {row}");
+            assert!(tests_named(row.rsplit(" | ").next().unwrap()).next().is_some(), "{heading}: no test in {row}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 80, "{rows}");
+}
+
+/// Every RFC that the source names, so that none is forgotten.
+#[test]
+fn every_rfc_that_the_source_names_is_in_the_protocols_tables() {
+    let (mut folders, mut named) = (vec![root().join("src")], BTreeSet::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+                continue;
+            }
+            let text = fs::read_to_string(&entry).unwrap();
+            let numbers = text.split("RFC ").skip(1).map(|rest| rest.chars().take_while(char::is_ascii_digit));
+            named.extend(numbers.map(String::from_iter).filter(|number| !number.is_empty()));
+        }
+    }
+    let markdown = text(PROTOCOL);
+    let words: BTreeSet<&str> = markdown.split(|c: char| !c.is_ascii_digit()).collect();
+    let missing: Vec<&String> = named.iter().filter(|number| !words.contains(number.as_str())).collect();
+    assert!(missing.is_empty() && named.len() > 30, "RFCs of the source that {PROTOCOL} leaves out: {missing:?}");
 }
