@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -32,7 +32,7 @@ use crate::{
     http::NodeClient,
     model::{Demand, Health, Scope, Source, Topology},
     server::{
-        self, BindError, Counters, Running, Transport,
+        self, BindError, Counters, LimitReport, Running, Transport,
         encrypted::{ConnectionCounters, SetupError},
     },
     state::{self, Remembered},
@@ -43,6 +43,9 @@ use crate::{
 /// How long everything may take to end when stopping, so that the process stays below two seconds. Longer than the
 /// workers' own limit: a state file that is being written on a busy machine gets what they leave.
 const STOP_WITHIN: Duration = Duration::from_millis(1800);
+
+/// How often the log tells what limits did: soon enough to watch a dry run, seldom enough not to fill a disk.
+const TELL_LIMITS: Duration = Duration::from_secs(60);
 
 /// A server at work.
 pub struct App {
@@ -130,8 +133,22 @@ pub async fn start(config: &Config) -> Result<App, StartError> {
         controller.run(stopping).await;
         "the controller"
     });
+    tasks.spawn(tell_limits(LimitReport::new(&counters), stop.clone()));
     let running = bound.run(&table, &counters, fastrand::u64(..)).map_err(StartError::Workers)?;
     Ok(App { running, tasks, stop, table, counters })
+}
+
+/// Tells in the log what limits do, as long as they do anything.
+async fn tell_limits(mut report: LimitReport, stop: CancellationToken) -> &'static str {
+    loop {
+        let stopping = timeout(TELL_LIMITS, stop.cancelled()).await.is_ok();
+        if let Some(did) = report.since() {
+            tracing::info!("limits: {did}");
+        }
+        if stopping {
+            return "the report of limits";
+        }
+    }
 }
 
 fn start_zone(

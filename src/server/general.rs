@@ -101,7 +101,11 @@ impl General {
         let sink = Sink { limit, question_len, reply: Arc::default() };
         // Nothing in it waits for anything, so the future is ready at once.
         let info = reply(&records, &request, sink.clone()).now_or_never()?;
-        out.append(&mut sink.reply.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut written = sink.reply.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.len() < HEADER_LEN {
+            return None;
+        }
+        out.append(&mut written);
         Some(Written {
             rcode: info.response_code,
             is_truncated: info.truncation,

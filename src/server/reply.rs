@@ -153,10 +153,15 @@ impl<'q> Reply<'q, '_> {
         limit.saturating_sub(HEADER_LEN + self.query.question.len() + opt)
     }
 
+    /// Whether somebody else may have sent the query in the asker's name.
+    pub(super) fn may_be_forged(&self) -> bool {
+        let is_verified = self.told.is_some_and(|told| told.cookie.is_some_and(|cookie| cookie.is_valid));
+        self.transport.is_datagram() && !is_verified
+    }
+
     /// Octets the reply may have where it is longer than anybody needs.
     fn cautious_limit(&self) -> usize {
-        let is_verified = self.told.is_some_and(|told| told.cookie.is_some_and(|cookie| cookie.is_valid));
-        if is_verified || !self.transport.is_datagram() {
+        if !self.may_be_forged() {
             return self.limit();
         }
         let opt = self.query.edns.map_or(0, |edns| OPT_LEN + edns.options.len());
@@ -235,8 +240,9 @@ impl<'q> Reply<'q, '_> {
     /// What others wrote behind header and question, whose counts are set already but for the OPT's.
     #[cold]
     pub(super) fn written(self, rcode: ResponseCode, remark: Option<&Remark>, start: usize) {
-        if self.query.edns.is_some() {
-            let additionals = &mut self.out[start + 10..start + 12];
+        if self.query.edns.is_some()
+            && let Some(additionals) = self.out.get_mut(start + 10..start + 12)
+        {
             let count = u16::from_be_bytes([additionals[0], additionals[1]]).saturating_add(1);
             additionals.copy_from_slice(&count.to_be_bytes());
         }
@@ -255,8 +261,10 @@ impl<'q> Reply<'q, '_> {
 
     #[inline(never)]
     fn end_with_options(self, edns: &Edns<'_>, rcode: ResponseCode, remark: Option<&Remark>, start: usize) {
-        // What is refused is answered by no zone (RFC 9660 section 3.2), and who may not ask for one learns nothing of it.
-        let asked = self.told.is_some_and(|told| told.zone_version) && rcode != ResponseCode::Refused;
+        // What is refused, or not looked at without a cookie, is answered by no zone (RFC 9660 section 3.2), and who may
+        // not ask for one learns nothing of it.
+        let is_of_zone = !matches!(rcode, ResponseCode::Refused | ResponseCode::BADCOOKIE);
+        let asked = self.told.is_some_and(|told| told.zone_version) && is_of_zone;
         let zone = asked.then(|| self.table.find(self.query.name)).and_then(|found| match found {
             Found::Missing(zone) | Found::Name(zone, _) => Some(zone),
             Found::Outside => None,

@@ -48,16 +48,22 @@ impl Responder {
     /// A responder; the seed decides where its cursors start.
     pub fn new(counters: &Counters, settings: &Arc<Settings>, seed: u64) -> Self {
         let counters = counters.worker();
-        let limit = RateLimit::new(&settings.rate_limit, settings.workers, counters.clone());
-        let limiter = |limit| Box::new(Limiter { limit, began: Instant::now(), is_verified: false });
         Responder {
             settings: settings.clone(),
             general: General::new(seed.rotate_left(1)),
             dealer: Dealer::new(seed),
             counters,
             names: NameBuffer::default(),
-            rate_limit: limit.map(limiter),
+            rate_limit: None,
         }
+    }
+
+    /// The same that limits the rate of its replies, where the operator says so: for datagrams, whose senders may be
+    /// forged.
+    pub fn limiting_rate(mut self) -> Self {
+        let limit = RateLimit::new(&self.settings.rate_limit, self.settings.workers, self.counters.clone());
+        self.rate_limit = limit.map(|limit| Box::new(Limiter { limit, began: Instant::now(), is_verified: false }));
+        self
     }
 
     /// Appends the reply to `packet` to `out` (nothing, when there is none), counts and returns what it became.
@@ -141,7 +147,11 @@ impl Responder {
         match parsed {
             Parsed::Drop => Outcome::Dropped,
             _ if verdict == Verdict::Drop => Outcome::Denied,
-            Parsed::Bad(bad) => refuse_bad(settings, &bad, asker, out),
+            Parsed::Bad(bad) => {
+                let (outcome, is_verified) = refuse_bad(settings, &bad, asker, out);
+                rate_limit.iter_mut().for_each(|limiter| limiter.is_verified = is_verified);
+                outcome
+            }
             Parsed::Query(query) => {
                 let told = match &query.edns {
                     Some(edns) if !edns.options.is_empty() && edns.version == 0 => match told(settings, edns, asker) {
@@ -304,15 +314,23 @@ impl<'a> Answering<'a> {
     /// Answers through hickory.
     #[cold]
     fn general(&mut self, general: &General, out: &mut Vec<u8>) -> Outcome {
-        if let Found::Missing(zone) | Found::Name(zone, _) = self.table.find(self.query.name)
+        let found = self.table.find(self.query.name);
+        if let Found::Missing(zone) | Found::Name(zone, _) = found
             && zone.zone.source.config.access.verdict(self.asker.source.ip()) != Verdict::Allowed
         {
             return self.denied_by(zone, out);
         }
+        // An explanation is work that grows with the cluster, and too long for a forger's victim anyway.
+        if let Found::Name(_, entry) = found
+            && matches!(entry.answer(self.query.qtype), Some(Answer::Explain(_)))
+            && self.reply(out).may_be_forged()
+        {
+            return self.reply(out).truncated(ResponseCode::NoError);
+        }
         let start = out.len();
         let room = self.reply(out).room();
         let Some(written) = general.answer(self.table, self.query, self.asker, room, out) else {
-            return Outcome::Dropped;
+            return self.reply(out).rcode(ResponseCode::ServFail, None);
         };
         // What is said of an answer comes with it.
         let remark = written.remark.as_ref().filter(|_| !written.is_truncated);
@@ -337,29 +355,27 @@ fn is_unusual(qtype: u16) -> bool {
     qtype == u16::from(RecordType::OPT) || META_TYPES.contains(&qtype)
 }
 
+/// Answers what is no query; tells whether it brought a valid cookie, too.
 #[cold]
-fn refuse_bad(settings: &Settings, bad: &Bad<'_>, asker: &Asker, out: &mut Vec<u8>) -> Outcome {
+fn refuse_bad(settings: &Settings, bad: &Bad<'_>, asker: &Asker, out: &mut Vec<u8>) -> (Outcome, bool) {
     let start = out.len();
-    let (mut rcode, mut remark, mut told_cookie) = (ResponseCode::FormErr, None, None);
-    match (bad.why, &bad.edns) {
-        (Why::Opcode, _) => (rcode, remark) = (ResponseCode::NotImp, Some(&Remark::NOT_SUPPORTED)),
-        (Why::NoQuestion, Some(edns)) if edns.version > 0 => rcode = ResponseCode::BADVERS,
+    let is_denied = settings.access.verdict(asker.source.ip()) != Verdict::Allowed;
+    let mut told_cookie = None;
+    let (rcode, remark) = match (bad.why, &bad.edns) {
+        _ if is_denied => (ResponseCode::Refused, Some(&Remark::PROHIBITED)),
+        (Why::Opcode, _) => (ResponseCode::NotImp, Some(&Remark::NOT_SUPPORTED)),
+        (Why::NoQuestion, Some(edns)) if edns.version > 0 => (ResponseCode::BADVERS, None),
         (Why::NoQuestion, Some(edns)) => {
+            told_cookie = told(settings, edns, asker).ok().filter(|told| told.cookie.is_some());
             // RFC 7873 section 5.4: a server part that is not right is told by BADCOOKIE, here whatever the policy is.
-            let told = told(settings, edns, asker).ok();
-            if let Some((told, cookie)) = told.and_then(|told| told.cookie.map(|cookie| (told, cookie))) {
-                let is_wrong = cookie.has_server_part && !cookie.is_valid;
-                rcode = if is_wrong { ResponseCode::BADCOOKIE } else { ResponseCode::NoError };
-                told_cookie = Some(told);
+            match told_cookie.as_ref().and_then(|told| told.cookie) {
+                Some(cookie) if cookie.has_server_part && !cookie.is_valid => (ResponseCode::BADCOOKIE, None),
+                Some(_) => (ResponseCode::NoError, None),
+                None => (ResponseCode::FormErr, None),
             }
         }
-        (Why::Malformed | Why::NoQuestion, _) => {}
-    }
-    let (outcome, refused) = match settings.access.verdict(asker.source.ip()) {
-        Verdict::Allowed => (outcome_of(rcode, false), rcode),
-        _ => (Outcome::Denied, ResponseCode::Refused),
+        (Why::Malformed | Why::NoQuestion, _) => (ResponseCode::FormErr, None),
     };
-    let (rcode, remark) = if rcode == refused { (rcode, remark) } else { (refused, Some(&Remark::PROHIBITED)) };
     let head = Head { asked: bad.head, question: bad.question, edns: &bad.edns, rcode, flags: 0 };
     head.write([0; 3], out);
     if let Some(edns) = &bad.edns {
@@ -367,5 +383,6 @@ fn refuse_bad(settings: &Settings, bad: &Bad<'_>, asker: &Asker, out: &mut Vec<u
         let limit = edns::udp_limit(Some(edns));
         append_opt_with(out, edns, rcode, &options, start, Limits { all: limit, remark: limit });
     }
-    outcome
+    let is_verified = told_cookie.is_some_and(|told| told.cookie.is_some_and(|cookie| cookie.is_valid));
+    (if is_denied { Outcome::Denied } else { outcome_of(rcode, false) }, is_verified)
 }

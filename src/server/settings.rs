@@ -29,7 +29,7 @@ pub struct Settings {
     pub(super) own: Vec<IpAddr>,
     /// A port of our own; 0 for none.
     pub(super) own_port: u16,
-    /// Others, which few servers have: with them every source is looked at more closely.
+    /// Others, which few servers have.
     pub(super) more_own_ports: Vec<u16>,
 }
 
@@ -74,7 +74,7 @@ impl Settings {
     #[inline(always)]
     pub(super) fn is_open_to(&self, source: SocketAddr) -> bool {
         let port = source.port();
-        port != 0 && port != self.own_port && self.access.is_open() && self.more_own_ports.is_empty()
+        port != 0 && port != self.own_port && self.access.is_open() && !self.more_own_ports.contains(&port)
     }
 
     /// Whether nobody can have sent a packet from this address: port 0, which no program has, or one of ours. Replies

@@ -47,7 +47,7 @@ pub fn explain(zone: &CompiledZone, chain: usize) -> Vec<String> {
     lines.extend([Family::V4, Family::V6].map(|family| told_family(scope.family(family), family, &names)));
 
     let served: BTreeMap<_, &Node> = scope.nodes().map(|node| (node.address, node)).collect();
-    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    let (mut inside, mut outside) = (Told::default(), Told::default());
     for node in plan.nodes() {
         let is_served = served.contains_key(&node.address);
         // Nodes of lower levels matter only when they are served.
@@ -55,19 +55,37 @@ pub fn explain(zone: &CompiledZone, chain: usize) -> Vec<String> {
         if !is_served && level.is_none_or(|level| level > deepest_level(scope)) {
             continue;
         }
-        let verdict = plan.verdicts.get(node.address).map_or_else(String::new, ToString::to_string);
-        let line = format!("{} {} {}: {verdict}", if is_served { "in" } else { "out" }, node.address, node.place());
-        if is_served { inside.push(line) } else { outside.push(line) }
+        let told = if is_served { &mut inside } else { &mut outside };
+        told.add(|| {
+            let verdict = plan.verdicts.get(node.address).map_or_else(String::new, ToString::to_string);
+            format!("{} {} {}: {verdict}", if is_served { "in" } else { "out" }, node.address, node.place())
+        });
     }
-    for mut nodes in [inside, outside] {
-        let more = nodes.len().saturating_sub(NODES_TOLD);
-        nodes.truncate(NODES_TOLD);
+    for Told { lines: nodes, more } in [inside, outside] {
         lines.extend(nodes);
         if more > 0 {
             lines.push(format!("... and {more} more"));
         }
     }
     lines.into_iter().map(cut).collect()
+}
+
+/// Nodes of one kind.
+#[derive(Default)]
+struct Told {
+    lines: Vec<String>,
+    /// How many are not told.
+    more: usize,
+}
+
+impl Told {
+    /// Adds a node, whose line is written only if it is told.
+    fn add(&mut self, line: impl FnOnce() -> String) {
+        match self.lines.len() < NODES_TOLD {
+            true => self.lines.push(line()),
+            false => self.more += 1,
+        }
+    }
 }
 
 /// The deepest level of the chain that any family is served from.

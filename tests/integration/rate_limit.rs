@@ -274,6 +274,10 @@ async fn who_brings_a_valid_cookie_is_not_limited() {
     assert!(flood.told_apart().0.len() == 500 && flood.replies.iter().all(|reply| reply[7] == 1));
     assert_eq!(counted(&server), before, "nothing of it is looked at");
     // Worth nothing: another's, one that is made up, the client's own part alone.
+    // Nor is who only renews it.
+    let bare = packet(0, [0, 0, 0, 1], &[&opt(1232, 0, 0, &option(COOKIE, &cookie))]);
+    let flood = asker.floods(vec![bare; 200]).await;
+    assert!(flood.replies.len() == 200 && flood.replies.iter().all(|reply| flags(reply) & TRUNCATED == 0));
     let mut wrong = cookie.clone();
     wrong[20] ^= 1;
     let stolen = others.floods(vec![asks(&cookie); 200]).await;

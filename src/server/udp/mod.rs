@@ -64,7 +64,7 @@ pub(super) fn interface_addresses() -> Vec<IpAddr> {
 
 /// Serves until told to stop, then answers what is already in the socket.
 pub(super) fn serve(socket: &UdpSocket, tables: Arc<ArcSwap<Table>>, responder: Responder, stop: &Stop) {
-    let worker = Worker { tables, responder };
+    let worker = Worker { tables, responder: responder.limiting_rate() };
     let (Ok(address), Ok(())) = (socket.local_addr(), socket.set_read_timeout(Some(LOOK_UP))) else {
         return tracing::error!("a UDP worker cannot use its socket");
     };

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use alternator_dns::{
-    config::{Answers, Config, ZoneConfig},
+    config::{Answers, Config, CookiePolicy, ZoneConfig},
     model::{Access, Denied},
     server::Outcome,
     sim::Cluster,
@@ -159,6 +159,21 @@ async fn what_is_refused_tells_none() {
             assert_eq!((reply.rcode_number(), told(&reply)), (5, vec![]), "{about}");
         }
     }
+}
+
+/// Nor is anything told of a zone before its rules were looked at.
+#[tokio::test]
+async fn who_has_to_bring_a_cookie_first_learns_nothing() {
+    let mut closed = ZoneConfig::new(Name::from_ascii("closed.test.").unwrap());
+    closed.access = Access::new(&[], &["0.0.0.0/0".parse().unwrap()], Denied::Drop).unwrap();
+    let mut config = TestServer::config(&closed);
+    config.server.cookies.policy = CookiePolicy::Required;
+    let server = TestServer::start(config).await;
+    let options = [option(10, b"a client"), option(ZONE_VERSION, &[])].concat();
+    let sent = query(&question("closed.test", 6), &[&opt(1232, 0, 0, &options)]);
+    let reply =
+        server.counted(&Dig::new(server.address, "closed.test", RecordType::SOA), &sent, Outcome::BadCookie).await;
+    assert!(told(&reply).iter().all(|(code, _)| *code != ZONE_VERSION), "{reply:?}");
 }
 
 /// It takes no answer's room: where it does not fit, it is left out, as it is where TC tells to come back over TCP.
