@@ -56,9 +56,13 @@ fn blocks(markdown: &str) -> Vec<Block> {
 }
 
 fn blocks_of(kind: &str) -> Vec<String> {
+    blocks_in("README.md", kind)
+}
+
+fn blocks_in(file: &str, kind: &str) -> Vec<String> {
     let found: Vec<_> =
-        blocks(&text("README.md")).into_iter().filter(|block| block.kind == kind).map(|block| block.text).collect();
-    assert!(!found.is_empty(), "README.md has no {kind} block");
+        blocks(&text(file)).into_iter().filter(|block| block.kind == kind).map(|block| block.text).collect();
+    assert!(!found.is_empty(), "{file} has no {kind} block");
     found
 }
 
@@ -146,6 +150,16 @@ fn every_configuration_of_the_readme_loads() {
 }
 
 #[test]
+fn every_configuration_of_the_page_on_hostile_input_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    for config in blocks_in("docs/hostile.md", "toml") {
+        let file = folder.path().join(CONFIG);
+        fs::write(&file, &config).unwrap();
+        assert!(loaded(&file).warnings.is_empty(), "{config}");
+    }
+}
+
+#[test]
 fn the_example_files_load() {
     for file in ["zones/alternator-dns.toml", "docker/alternator-dns.toml"] {
         let config = loaded(&root().join(file)).config;
@@ -219,7 +233,7 @@ fn every_variable_and_option_that_the_texts_name_exists() {
         let written = |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{option} = "));
         reference().lines().any(written)
     };
-    for file in ["README.md", "CHANGELOG.md"] {
+    for file in ["README.md", "CHANGELOG.md", "docs/hostile.md"] {
         for (_, section) in sections(&text(file)).into_iter().filter(|(heading, _)| heading != SDK_SECTION) {
             for code in code(&section) {
                 let option = code.split_once(" = ").map_or(code, |(option, _)| option);

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "nobody uses this crate: pub means for the other modules, as in a library")]
 
 mod access;
+mod amplification;
 mod cli;
 mod discovery;
 mod distribution;
