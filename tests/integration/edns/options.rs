@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alternator_dns::server::Outcome;
+use alternator_dns::{config::Config, server::Outcome};
 
 use super::{
     A, COOKIE, KEEPALIVE, NSID, PADDING, SUBNET, ZONE_VERSION, asking, assert_answered, assert_formerr, assert_options,
@@ -252,5 +252,29 @@ async fn options_of_another_version_are_not_looked_at() {
     let alone = packet(0, [0, 0, 0, 1], &[&opt(1232, 1, 0, &options)]);
     for reply in server.everywhere(&alone, Outcome::BadVers).await {
         assert_eq!((reply.rcode_number(), reply.counts()), (16, [0, 0, 0, 1]));
+    }
+}
+
+/// From the least to the most that a reply may have: its OPT is whole, with what was asked for, whether or not the answer
+/// fits beside it.
+#[tokio::test]
+async fn at_every_size_a_reply_fits_and_holds_its_options() {
+    let records: String = (0..40).map(|host| format!("many A 10.0.0.{host}\n")).collect();
+    let change = |config: &mut Config| config.server.identity = Some(IDENTITY.to_owned());
+    let server = TestServer::of_file(&format!("$TTL 60\n{records}"), change).await;
+    let options = [option(NSID, &[]), option(SUBNET, &[0, 1, 0, 0]), option(COOKIE, b"a client")].concat();
+    let told = 11 + (4 + IDENTITY.len()) + (4 + 4) + (4 + 24);
+    let asked = question(&TestServer::name("many"), A);
+    let whole = 12 + asked.len() + 40 * 16 + told;
+    assert!((513..1232).contains(&whole), "{whole}");
+    for size in 512..=1232 {
+        let outcome = if usize::from(size) < whole { Outcome::Truncated } else { Outcome::Answered };
+        let sent = query(&asked, &[&opt(size, 0, 0, &options)]);
+        let reply = server.counted(&Dig::to(server.address), &sent, outcome).await;
+        let records = if outcome == Outcome::Answered { 40 } else { 0 };
+        assert_eq!(reply.counts(), [1, records, 0, 1], "{size}");
+        assert_eq!(reply.bytes.len(), if records > 0 { whole } else { whole - 40 * 16 }, "{size}");
+        let codes: Vec<u16> = reply.options().into_iter().map(|(code, _)| code).collect();
+        assert_eq!(codes, [COOKIE, NSID, SUBNET], "{size}");
     }
 }

@@ -6,4 +6,5 @@ mod clients;
 mod https;
 mod limits;
 mod quic;
+mod sessions;
 mod tls;
