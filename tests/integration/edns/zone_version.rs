@@ -10,7 +10,7 @@ use alternator_dns::{
 };
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use super::{A, EXTENDED_ERROR, ZONE_VERSION, assert_formerr, served, www};
+use super::{A, COOKIE, EXTENDED_ERROR, ZONE_VERSION, assert_formerr, served, www};
 use crate::support::{
     Dig, Reply, TestServer, cluster,
     packet::{name, opt, option, query, question, question_of},
@@ -161,19 +161,26 @@ async fn what_is_refused_tells_none() {
     }
 }
 
-/// Nor is anything told of a zone before its rules were looked at.
+/// What a zone has no part in tells nothing of it: the call for a cookie, and class CH.
 #[tokio::test]
-async fn who_has_to_bring_a_cookie_first_learns_nothing() {
-    let mut closed = ZoneConfig::new(Name::from_ascii("closed.test.").unwrap());
-    closed.access = Access::new(&[], &["0.0.0.0/0".parse().unwrap()], Denied::Drop).unwrap();
-    let mut config = TestServer::config(&closed);
+async fn a_zone_that_is_closed_is_not_told_of_by_other_means() {
+    let mut closed = ZoneConfig::new(Name::from_ascii("server.").unwrap());
+    let everybody = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap());
+    closed.access = Access::new(&[], &everybody, Denied::Refuse).unwrap();
+    let mut config = TestServer::in_both_families(TestServer::config(&closed));
+    config.server.identity = Some("ns1".to_owned());
     config.server.cookies.policy = CookiePolicy::Required;
     let server = TestServer::start(config).await;
-    let options = [option(10, b"a client"), option(ZONE_VERSION, &[])].concat();
-    let sent = query(&question("closed.test", 6), &[&opt(1232, 0, 0, &options)]);
-    let reply =
-        server.counted(&Dig::new(server.address, "closed.test", RecordType::SOA), &sent, Outcome::BadCookie).await;
-    assert!(told(&reply).iter().all(|(code, _)| *code != ZONE_VERSION), "{reply:?}");
+    let options = [option(COOKIE, b"a client"), option(ZONE_VERSION, &[])].concat();
+    for address in server.app.addresses() {
+        let sent = query(&question("server", 6), &[&opt(1232, 0, 0, &options)]);
+        let reply = server.counted(&Dig::to(*address), &sent, Outcome::BadCookie).await;
+        assert_eq!(told(&reply).iter().map(|(code, _)| *code).collect::<Vec<_>>(), [COOKIE], "BADCOOKIE");
+    }
+    let chaos = query(&question_of(&name("id.server"), 16, 3), &[&opt(1232, 0, 0, &option(ZONE_VERSION, &[]))]);
+    for reply in server.everywhere(&chaos, Outcome::Answered).await {
+        assert_eq!(told(&reply), [], "class CH");
+    }
 }
 
 /// It takes no answer's room: where it does not fit, it is left out, as it is where TC tells to come back over TCP.
