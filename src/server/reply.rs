@@ -4,6 +4,7 @@ use hickory_proto::op::ResponseCode;
 
 use super::{
     Outcome, Transport,
+    chaos::CLASS_CHAOS,
     edns::{
         EXTENDED_ERROR, Edns, OPT_LEN, OPTION_HEAD, PADDING, PADDING_BLOCK, Told, ZONE_VERSION, ZONE_VERSION_LEN,
         append_opt, udp_limit,
@@ -261,10 +262,10 @@ impl<'q> Reply<'q, '_> {
 
     #[inline(never)]
     fn end_with_options(self, edns: &Edns<'_>, rcode: ResponseCode, remark: Option<&Remark>, start: usize) {
-        // What is refused, or not looked at without a cookie, is answered by no zone (RFC 9660 section 3.2), and who may
-        // not ask for one learns nothing of it.
-        let is_of_zone = !matches!(rcode, ResponseCode::Refused | ResponseCode::BADCOOKIE);
-        let asked = self.told.is_some_and(|told| told.zone_version) && is_of_zone;
+        // Only what a zone answers has its version (RFC 9660 section 3.2): who may not ask for one learns nothing of it.
+        let is_of_zone = matches!(rcode, ResponseCode::NoError | ResponseCode::NXDomain | ResponseCode::ServFail)
+            && self.query.qclass != CLASS_CHAOS;
+        let asked = is_of_zone && self.told.is_some_and(|told| told.zone_version);
         let zone = asked.then(|| self.table.find(self.query.name)).and_then(|found| match found {
             Found::Missing(zone) | Found::Name(zone, _) => Some(zone),
             Found::Outside => None,
