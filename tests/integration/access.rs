@@ -342,6 +342,51 @@ async fn an_alias_leads_nobody_into_a_zone_that_is_closed_to_it() {
     }
 }
 
+/// Whatever is asked, with whichever options: nothing of a closed zone is in any reply to who may not ask for it.
+#[tokio::test]
+async fn no_query_gets_anything_of_a_closed_zone() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = "www A 10.99.88.77\ntext TXT secret\nin CNAME www\n*.wild A 10.99.88.77\n_x._tcp SRV 0 0 1 www\n";
+    let mut closed = zone(&folder, "closed.test", records);
+    closed.access = access(&[], &["127.21.40.0/24"], Denied::Refuse);
+    let aliases = "a CNAME www.closed.test.\nb CNAME a\nc CNAME in.closed.test.\nd CNAME nope.closed.test.\n\
+                   e CNAME closed.test.\nf CNAME text.closed.test.\n*.g CNAME x.wild.closed.test.\n";
+    let server = serving(vec![zone(&folder, "open.test", aliases), closed], &[], Vec::new()).await;
+    let soa = Dig::new(server.address, "closed.test", RecordType::SOA).ask().await.bytes;
+    let serial = &soa[soa.len() - 20..soa.len() - 16];
+
+    let below = ["", "www.", "text.", "in.", "x.wild.", "nope.", "_x._tcp.", "a.b.c.", "_explain.", "ns1."];
+    let aliases = ["a", "b", "c", "d", "e", "f", "x.g"];
+    let names = below.map(|below| format!("{below}closed.test"));
+    let names: Vec<String> = names.into_iter().chain(aliases.map(|alias| format!("{alias}.open.test"))).collect();
+    let options = [vec![], option(19, &[]), option(10, b"a client"), [option(19, &[]), option(3, &[])].concat()];
+    let mut seen = 0;
+    for text in &names {
+        for qtype in [1, 2, 5, 6, 16, 28, 33, 41, 250, 252, 255, 65280] {
+            for qclass in [1, 3, 255] {
+                let asked = question_of(&name(text), qtype, qclass);
+                let sent = options.iter().map(|options| query(&asked, &[&opt(1232, 0, 0, options)]));
+                for sent in sent.chain([query(&asked, &[])]) {
+                    for by in both(server.address, INSIDE) {
+                        let reply = by.exchange(&sent, PATIENCE).await.expect("a reply");
+                        let behind = &reply[12 + asked.len()..];
+                        assert_eq!(reply[8..10], [0, 0], "{text} {qtype} {qclass}: no SOA");
+                        // Both zones may have the same serial.
+                        let version = if text.ends_with("open.test") { &b"secret"[..] } else { serial };
+                        for secret in [&[10, 99, 88, 77][..], b"secret", version] {
+                            let is_told = behind.windows(secret.len()).any(|octets| octets == secret);
+                            assert!(!is_told, "{text} {qtype} {qclass}: {secret:02x?} in {reply:02x?}");
+                        }
+                    }
+                    let told = Dig::to(server.address).from(OUTSIDE).exchange(&sent, PATIENCE).await.expect("a reply");
+                    seen += usize::from(told.windows(4).any(|octets| octets == [10, 99, 88, 77]));
+                }
+            }
+        }
+    }
+    assert!(seen > 40, "others are told: {seen}");
+}
+
 /// Two of our own listeners: nobody else can have sent what comes from their address and one of their ports.
 #[tokio::test]
 async fn packets_from_our_own_addresses_are_dropped() {

@@ -43,6 +43,9 @@ fn packets() -> Vec<Bad> {
     let whole = query(&www, &[]);
     let cut = |len: usize| whole[..whole.len() - len].to_vec();
     let cut_opt = |len: usize| with(&edns[..edns.len() - len]);
+    // TSIG, class ANY, TTL 0: an algorithm, a time, five minutes, sixteen octets, an id, no error, nothing else.
+    let data = [&name("hmac-sha256")[..], &[0; 6], &[1, 44], &[0, 16], &[7; 16], &ID, &[0; 4]].concat();
+    let tsig = [&name("key")[..], &[0, 250, 0, 255, 0, 0, 0, 0, 0, data.len() as u8], &data].concat();
     let dso = |body: &[u8]| packet(6 << 11, [0; 4], &[body]);
     vec![
         bad("a pointer at the end of the name", of(b"\x03ggg\xC0\x0C"), FORMERR, ""),
@@ -73,6 +76,7 @@ fn packets() -> Vec<Bad> {
         bad("two questions", packet(0, [2, 0, 0, 0], &[&www, &www]), FORMERR, ""),
         bad("a payload size of 1", with(&opt(1, 0, 0, &[])), ANSWERED, "qo"),
         bad("EDNS version 1", with(&opt(512, 1, 0, &[])), BADVERS, "qo"),
+        bad("a signature that nobody here can check", query(&www, &[&edns, &tsig]), ANSWERED, "qo"),
         bad("class HS", class(4), REFUSED, "q"),
         bad("class NONE", class(254), REFUSED, "q"),
         bad("class ANY, which is IN here", class(255), ANSWERED, "q"),
