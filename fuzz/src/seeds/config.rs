@@ -28,7 +28,8 @@ pub(super) fn all() -> Vec<(String, Vec<u8>)> {
         (
             "warnings",
             "[zones.\"x.local\"]\n[zones.\"x.local\".cluster]\nseeds=[\"a\",\"A\",\"::ffff:1.2.3.4\",\"1.2.3.4\"]\n\
-             active_interval=\"2s\"\nidle_interval=\"1s\"\n[zones.\"x.local\".health]\ninterval=\"50ms\"\ntimeout=\"30s\"\n",
+             active_interval=\"2s\"\nidle_interval=\"1s\"\n[zones.\"x.local\".health]\ninterval=\"50ms\"\n\
+             timeout=\"30s\"\n",
         ),
         (
             "scopes",
@@ -39,26 +40,33 @@ pub(super) fn all() -> Vec<(String, Vec<u8>)> {
         ),
         (
             "wrong-scopes",
-            "[zones.x]\npreferred_datacenter=\"a/b\"\nscopes=[1,{label=\"_a\"},{label=\"a\",chain=[]},{chain=[\"\",\"a/\"]},\
+            "[zones.x]\npreferred_datacenter=\"a/b\"\nscopes=[1,{label=\"_a\"},{label=\"a\",chain=[]},\
+             {chain=[\"\",\"a/\"]},\
              {label=\"a\",chain=[\"b\",1]},{chain=[\"b\"]},{chain=[\"b\"]}]\n[zones.x.cluster]\n\
              datacenters={\"\"=[],\"a/b\"=[\"\"],c=1,d=[1]}\n",
         ),
         (
             "protection",
-            "[server]\nlisten=[\"127.0.0.1:53\"]\nidentity=\"ns1\"\nversion=\"1\"\nproxy_from=[\"10.0.0.0/8\",\"::1\"]\n\
+            "[server]\nlisten=[\"127.0.0.1:53\"]\nidentity=\"ns1\"\nversion=\"1\"\n\
+             proxy_from=[\"10.0.0.0/8\",\"::1\"]\n\
              [server.cookies]\npolicy=\"required\"\nsecrets=[\"000102030405060708090a0b0c0d0e0f\"]\n\
              [server.tcp]\nconnections=10\nconnections_per_client=2\nqueries=3\nidle=\"5s\"\nlifetime=\"1m\"\n\
-             [server.rate_limit]\nresponses_per_second=5\nslip=1\ndry_run=true\nprefix_v4=24\nprefix_v6=48\nexempt=[\"::/0\"]\n\
-             [server.tls]\nlisten=[\"[::]:853\"]\nhttps=[\"[::]:443\"]\nquic=[\"[::]:853\"]\ncertificate=\"c\"\nkey=\"k\"\n\
+             [server.rate_limit]\nresponses_per_second=5\nslip=1\ndry_run=true\nprefix_v4=24\nprefix_v6=48\n\
+             exempt=[\"::/0\"]\n\
+             [server.tls]\nlisten=[\"[::]:853\"]\nhttps=[\"[::]:443\"]\nquic=[\"[::]:853\"]\ncertificate=\"c\"\n\
+             key=\"k\"\n\
              [[server.access]]\nlisteners=[\"127.0.0.1:53\"]\nallow=[\"10.0.0.0/8\",\"::ffff:10.1.0.0/112\"]\n\
              deny=[\"10.2.0.0/16\"]\ndenied=\"drop\"\n[[server.access]]\n[zones.x.access]\ndeny=[\"0.0.0.0/0\"]\n",
         ),
         (
             "wrong-protection",
-            "[server]\nidentity=\"\\n\"\nproxy_from=[\"10.0.0.1/8\",\"x\",\"::/129\",\"1/\",\"::ffff:0:0/90\"]\n[server.cookies]\n\
-             policy=\"on\"\nsecrets=[\"00\",\"zz\",\"\"]\n[server.tcp]\nconnections=0\nidle=\"99ms\"\nlifetime=\"25h\"\n\
+            "[server]\nidentity=\"\\n\"\nproxy_from=[\"10.0.0.1/8\",\"x\",\"::/129\",\"1/\",\"::ffff:0:0/90\"]\n\
+             [server.cookies]\n\
+             policy=\"on\"\nsecrets=[\"00\",\"zz\",\"\"]\n[server.tcp]\nconnections=0\nidle=\"99ms\"\n\
+             lifetime=\"25h\"\n\
              [server.rate_limit]\nresponses_per_second=-1\nslip=101\nprefix_v4=7\nprefix_v6=129\n[server.tls]\n\
-             listen=[\"127.0.0.1:5300\",\"::\"]\n[[server.access]]\nlisteners=[\"1.2.3.4:5\"]\nallow=[\"::\"]\ndeny=[\"::\"]\n\
+             listen=[\"127.0.0.1:5300\",\"::\"]\n[[server.access]]\nlisteners=[\"1.2.3.4:5\"]\nallow=[\"::\"]\n\
+             deny=[\"::\"]\n\
              denied=\"no\"\n[[server.access]]\n[[server.access]]\n",
         ),
         (

@@ -1,6 +1,7 @@
 //! The inputs that fuzzing starts from, all made here: what a server meets, and what is known to be hard.
 //!
-//! Those in `seeds/` that were found by fuzzing, and are in no list here, are called `found-...`.
+//! Those in `seeds/` that fuzzing made, and that are in no list here, are called `found-...` where something was wrong,
+//! and `reached-...` where they reach what no other one does.
 
 mod config;
 mod general;

@@ -28,12 +28,15 @@ pub(super) fn all() -> Vec<(String, Vec<u8>)> {
         ),
         (
             "words",
-            "$TTL 60\na TXT ( \"two words\" \"a;b\" ; comment )\n  \"c)\" )\n  TXT \\065\\;x \"\\200\\\"\"\nb MX ( 10\n   @ )\n\
-             c CNAME a_b\\.c.D\\065\n$ORIGIN sub\n@ A 10.0.0.7\n$ORIGIN deep\n@ A 10.0.0.8\nG.EXAMPLE.TEST. a 10.0.0.9\n",
+            "$TTL 60\na TXT ( \"two words\" \"a;b\" ; comment )\n  \"c)\" )\n  TXT \\065\\;x \"\\200\\\"\"\n\
+             b MX ( 10\n   @ )\n\
+             c CNAME a_b\\.c.D\\065\n$ORIGIN sub\n@ A 10.0.0.7\n$ORIGIN deep\n@ A 10.0.0.8\n\
+             G.EXAMPLE.TEST. a 10.0.0.9\n",
         ),
         (
             "generic",
-            "$TTL 5\nd TYPE65280 \\# 3 ab CdeF\nd TYPE65281 \\# 0\nd TYPE1 \\# 4 0a000001\nd type257 \\# 7 00 05 69737375 65\n\
+            "$TTL 5\nd TYPE65280 \\# 3 ab CdeF\nd TYPE65281 \\# 0\nd TYPE1 \\# 4 0a000001\n\
+             d type257 \\# 7 00 05 69737375 65\n\
              d MX \\# 4 0001 0161 00\nd TYPE65 \\# 10 0001 00 0003 0002 01bb 00\n",
         ),
         ("no-data", "$TTL 5\na CNAME b\nb TYPE65281 \\# 0\n"),
@@ -48,17 +51,20 @@ pub(super) fn all() -> Vec<(String, Vec<u8>)> {
         ("targets", "$TTL 5\n@ NS ns1\n@ NS @\n@ MX 1 a\n@ SRV 1 1 1 a\na CNAME b.other.\n"),
         (
             "refused-owners",
-            "$TTL 5\nwww.other. A 1.2.3.4\n_explain A 1.2.3.4\na._Alternator A 1.2.3.4\na.*.b A 1.2.3.4\nb\u{fc}cher A 1.2.3.4\n\
+            "$TTL 5\nwww.other. A 1.2.3.4\n_explain A 1.2.3.4\na._Alternator A 1.2.3.4\na.*.b A 1.2.3.4\n\
+             b\u{fc}cher A 1.2.3.4\n\
              a..b A 1.2.3.4\n.a A 1.2.3.4\n\\256 A 1.2.3.4\n",
         ),
         (
             "refused-types",
-            "$TTL 5\nsub NS a.\n@ CNAME a\na DNAME b\na ANAME b\na DS 1 8 2 aa\n@ DNSKEY 256 3 8 aa\n@ TYPE46 \\# 0\na NULL \\# 1 00\n\
+            "$TTL 5\nsub NS a.\n@ CNAME a\na DNAME b\na ANAME b\na DS 1 8 2 aa\n@ DNSKEY 256 3 8 aa\n@ TYPE46 \\# 0\n\
+             a NULL \\# 1 00\n\
              a ANY x\na TYPE249 \\# 0\na LOC 1\nFOO x\na \"TXT\" x\n",
         ),
         (
             "refused-data",
-            "$TTL 5\na A 10.0.0.300\na A 1.2.3.4 5.6.7.8\na MX +1 m\na SRV 1 2 3\na NAPTR 1 2 ! \"\" \"\" .\na CAA 0 is-sue x\n\
+            "$TTL 5\na A 10.0.0.300\na A 1.2.3.4 5.6.7.8\na MX +1 m\na SRV 1 2 3\na NAPTR 1 2 ! \"\" \"\" .\n\
+             a CAA 0 is-sue x\n\
              a TXT k=\"a b\"\na TLSA 3 1 1\na HTTPS 1 . alpn=h2,,h3\na HTTPS 1 . mandatory=key0\na A \\# 3 0a0000\n\
              a TYPE65280 \\# 2 00\na TYPE65280 \\# 1 0\n@ SOA a b 1h 2 3 4 5\n",
         ),
@@ -68,7 +74,8 @@ pub(super) fn all() -> Vec<(String, Vec<u8>)> {
         ),
         (
             "ttls",
-            "a A 1.2.3.4\n$TTL 2147483648\n$TTL 9999999999\nb 5x A 1.2.3.4\nb 5 6 A 1.2.3.4\nb CH A 1.2.3.4\nb IN IN A 1\n",
+            "a A 1.2.3.4\n$TTL 2147483648\n$TTL 9999999999\nb 5x A 1.2.3.4\nb 5 6 A 1.2.3.4\nb CH A 1.2.3.4\n\
+             b IN IN A 1\n",
         ),
         ("quotes", "$TTL 5\na TXT \"x\nb\n\"y\nc x\"y\" z\nd \\\ne \\"),
         ("parentheses", "$TTL 5\na ) b\nc (\n x\n; y\nb ( y\n z )\n(d\nA\n1.2.3.4)\n((\n)) )\ne ("),
