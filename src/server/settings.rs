@@ -92,3 +92,33 @@ impl Settings {
         is_required && told.cookie.is_some_and(|cookie| !cookie.is_valid)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_asks_from_port_0_nor_from_an_address_and_a_port_of_ours() {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        // Two listeners, one of them for every address of the machine.
+        let listening = addresses(&["192.0.2.1:53", "[::]:5300"]);
+        let interfaces = ["192.0.2.1", "2001:db8::1", "::1"].map(|text| text.parse().unwrap());
+        let config = ServerConfig::default();
+        let settings = Settings::new(&config, listening[0], None, &listening, &interfaces);
+        let forged =
+            ["198.51.100.7:0", "[2001:db8::7]:0", "192.0.2.1:53", "192.0.2.1:5300", "[2001:db8::1]:53", "[::1]:5300"];
+        for source in addresses(&forged) {
+            assert!(settings.is_forged(source) && !settings.is_open_to(source), "{source}");
+        }
+        for source in addresses(&["198.51.100.7:53", "[2001:db8::7]:5300", "192.0.2.1:54", "[::1]:1", "0.0.0.1:65535"])
+        {
+            assert!(!settings.is_forged(source), "{source}");
+        }
+        // Nothing of ours is known: port 0 is still nobody's.
+        let settings = Settings::default();
+        for (source, is_forged) in [("192.0.2.1:0", true), ("192.0.2.1:53", false)] {
+            let source = source.parse().unwrap();
+            assert_eq!((settings.is_forged(source), settings.is_open_to(source)), (is_forged, !is_forged));
+        }
+    }
+}
