@@ -70,9 +70,9 @@ impl<'p> Asked<'p> {
                 KEEPALIVE if !has_keepalive => {}
                 KEEPALIVE if data.is_empty() => asked.keepalive = true,
                 PADDING => asked.padding = true,
-                // Queries hold no version (RFC 9660 section 2.1).
-                ZONE_VERSION if data.is_empty() => asked.zone_version = true,
-                SUBNET | COOKIE | KEEPALIVE | ZONE_VERSION => return Err(Malformed),
+                // Queries hold no version; one that does is no question for it (RFC 9660 section 3.2).
+                ZONE_VERSION => asked.zone_version |= data.is_empty(),
+                SUBNET | COOKIE | KEEPALIVE => return Err(Malformed),
                 _ => {}
             }
         }
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(read(&option(KEEPALIVE, &[0, 1])), Err(Malformed));
         assert_eq!(Asked::read(&option(KEEPALIVE, &[0, 1]), true, false), Ok(Asked::default()), "not over UDP");
         assert!(read(&option(ZONE_VERSION, &[])).unwrap().zone_version);
-        assert_eq!(read(&option(ZONE_VERSION, &[2, 0, 0, 0, 0, 1])), Err(Malformed));
+        assert!(!read(&option(ZONE_VERSION, &[2, 0, 0, 0, 0, 1])).unwrap().zone_version);
         assert!(read(&option(NSID, b"ignored")).unwrap().nsid);
         assert!(read(&option(PADDING, &[0; 99])).unwrap().padding);
     }

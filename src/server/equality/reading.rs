@@ -58,7 +58,7 @@ impl Read {
             // Nothing stands before a question that a pointer could sensibly mean.
             Verdict::Malformed(Fault::Compressed) => true,
             // RFC 6891 section 6.1.1: more than one OPT "MUST" be FORMERR; ours is as strict about where it stands, and
-            // about options (section 7; RFC 7871 section 7.1.2, RFC 7828 section 3.1, RFC 9660 section 2.1).
+            // about options (section 7; RFC 7871 section 7.1.2, RFC 7828 section 3.1).
             Verdict::Malformed(Fault::OptMisplaced | Fault::OptTwice | Fault::Options | Fault::OptionData) => true,
             // OPT is no type that anybody could ask for.
             Verdict::Query => self.question.clone().is_some_and(|at| packet[at.end - 4..at.end - 2] == [0, 41]),
@@ -168,7 +168,6 @@ fn sound(options: &[u8], over_tcp: bool) -> bool {
         }
         (8, _) => false,
         (11, data) if over_tcp => data.is_empty(),
-        (19, data) => data.is_empty(),
         _ => true,
     };
     is_sound && sound(rest, over_tcp)
