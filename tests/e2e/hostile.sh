@@ -20,6 +20,8 @@ DIG_ARGS=(-p 53 @127.0.0.1)
 all_in() { [ "$(ask +short +tcp TXT _explain.alternator.local 2>/dev/null | grep -c '^"in ')" = ${#NODES[@]} ]; }
 within 60 all_in || fail "not all nodes come in: $(ask +tcp TXT _explain.alternator.local)"
 
+# The sender holds more connections than many systems allow a process at first.
+ulimit -n 4096
 in_ns srv "$HOSTILE" --server 127.0.0.1:53 --pid "$SERVER_PID" ${HOSTILE_SEED:+--seed "$HOSTILE_SEED"} \
     --datagrams "${HOSTILE_DATAGRAMS:-1000000}" --streams "${HOSTILE_STREAMS:-10000}" "${NODES[@]}" ||
     fail "see above; HOSTILE_SEED repeats it"

@@ -29,9 +29,10 @@ use clap::Parser;
 
 use self::{datagrams::Datagrams, good::Good, packets::Packets, process::Process, streams::Streams};
 
-/// A part of the whole that is sent before anything is measured: buffers have grown by then, and the allocator has
-/// seen as many connections at once as it ever will.
-const WARM_UP: usize = 16;
+/// Parts of the whole that are sent before anything is measured: buffers have grown by then, and the server has held
+/// as many connections at once as it ever will.
+const WARM_UP_DATAGRAMS: usize = 16;
+const WARM_UP_STREAMS: usize = 2;
 
 /// KiB by which the server may have grown since: what an allocator needs for connections in another order. A leak of
 /// four octets for each datagram, or of 400 for each connection, is more.
@@ -74,7 +75,8 @@ fn main() {
     let good = Good { server: args.server, nodes: args.nodes.clone() };
 
     // The systematic ones all come in the run that is measured.
-    run("warm-up", &good, process, seed, Packets::random, args.datagrams / WARM_UP, args.streams / WARM_UP);
+    let (datagrams, streams) = (args.datagrams / WARM_UP_DATAGRAMS, args.streams / WARM_UP_STREAMS);
+    run("warm-up", &good, process, seed, Packets::random, datagrams, streams);
     settles(process);
     let (resident, descriptors) = (process.resident(), process.descriptors());
     run("run", &good, process, !seed, Packets::new, args.datagrams, args.streams);

@@ -15,8 +15,9 @@ use crate::{
     process::Process,
 };
 
-/// Streams held open at once: most of them idle, some stuck. Far fewer than the server allows an address.
-const HELD: usize = 300;
+/// Streams held open at once, most of them idle, some stuck. Of half of them the server is rid at once; the others are more
+/// than it allows an address (1,024), so that good queries must be given the places of bad ones.
+const HELD: usize = 2500;
 
 /// Addresses they come from, so that no client has more than the server allows one.
 const SOURCES: u8 = 200;
