@@ -6,7 +6,7 @@ use domain::base::{Message, message::RecordSection, opt::UnknownOptData};
 
 use crate::{
     good::{GOOD, Good},
-    packets::Packets,
+    packets::{self, Packets},
     process::Process,
 };
 
@@ -49,7 +49,7 @@ struct Seen {
 
 impl<'g> Datagrams<'g> {
     pub(crate) fn new(good: &'g Good, process: Process, packets: Packets) -> Self {
-        let sockets = (1..=SOCKETS).map(|last| good.socket([127, 0, 3, last])).collect();
+        let sockets = (1..=SOCKETS).map(|last| good.socket(good.source(last, [127, 0, 3]))).collect();
         let (seen, bystander) = (Seen::default(), good.socket([127, 0, 0, 1]));
         let (sent, sent_octets, asked, retries) = (0, 0, 0, 0);
         Datagrams { good, process, packets, sockets, bystander, seen, sent, sent_octets, asked, retries }
@@ -61,8 +61,13 @@ impl<'g> Datagrams<'g> {
         let mut rounds = 0;
         while self.sent < count {
             for socket in &self.sockets {
-                for _ in 0..BATCH {
-                    let packet = self.packets.next();
+                let header = self.good.header(socket.local_addr().unwrap().ip());
+                for number in 0..BATCH {
+                    let mut packet = self.packets.next();
+                    // A proxy's header is good in front of half of them: the rest is bad from its first octet on.
+                    if number % 2 == 0 && packet.len() + header.len() <= packets::LONGEST {
+                        packet.splice(0..0, header.iter().copied());
+                    }
                     self.sent_octets += packet.len();
                     // The kernel may tell of nothing here but a datagram longer than there can be.
                     socket.send(&packet).unwrap();

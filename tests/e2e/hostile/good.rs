@@ -30,11 +30,15 @@ const ANSWERS: usize = 8;
 
 const A: u16 = 1;
 
+/// Where proxies are, if the server knows of any.
+const PROXIES: [u8; 3] = [127, 0, 5];
+
 /// Asks what it knows the answer to.
 #[derive(Clone, Debug)]
 pub(crate) struct Good {
     pub(crate) server: SocketAddr,
     pub(crate) nodes: Vec<Ipv4Addr>,
+    pub(crate) has_proxies: bool,
 }
 
 impl Good {
@@ -94,8 +98,9 @@ impl Good {
         mut other: impl FnMut(&[u8]),
     ) -> usize {
         let (query, dropped) = (self.query(number), process.dropped());
+        let sent = [self.header(socket.local_addr().unwrap().ip()), query.clone()].concat();
         socket.set_read_timeout(Some(REPLY_WITHIN)).unwrap();
-        socket.send(&query).unwrap();
+        socket.send(&sent).unwrap();
         let mut retries = 0;
         let mut reply = [0; 65_535];
         loop {
@@ -109,7 +114,7 @@ impl Good {
                     // Asked again only where it was not the server that lost it.
                     assert!(retries < RETRIES && process.dropped() > dropped, "good query {number} over UDP: {error}");
                     retries += 1;
-                    socket.send(&query).unwrap();
+                    socket.send(&sent).unwrap();
                 }
             }
         }
@@ -126,6 +131,18 @@ impl Good {
         let mut reply = vec![0; usize::from(u16::from_be_bytes(len))];
         stream.read_exact(&mut reply).unwrap_or_else(failed);
         self.check(number, &reply);
+    }
+
+    /// An address that bad input comes from: of these, but every second one of a proxy's, where there are any.
+    pub(crate) fn source(&self, number: u8, [a, b, c]: [u8; 3]) -> [u8; 4] {
+        let [a, b, c] = if self.has_proxies && number.is_multiple_of(2) { PROXIES } else { [a, b, c] };
+        [a, b, c, number]
+    }
+
+    /// What a query from this address has in front of it, to be read at all.
+    pub(crate) fn header(&self, from: IpAddr) -> Vec<u8> {
+        let is_proxy = self.has_proxies && matches!(from, IpAddr::V4(from) if from.octets().starts_with(&PROXIES));
+        if is_proxy { packets::proxy_header() } else { Vec::new() }
     }
 
     /// A socket of this address that hears the server alone.

@@ -62,6 +62,9 @@ struct Args {
     /// Broken TCP streams
     #[arg(long, default_value_t = 10_000)]
     streams: usize,
+    /// The server takes 127.0.5.0/24 for proxies; half of everything is then sent from there
+    #[arg(long)]
+    proxies: bool,
     /// The nodes of the cluster that the server answers for
     #[arg(required = true)]
     nodes: Vec<Ipv4Addr>,
@@ -72,7 +75,7 @@ fn main() {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
     let process = Process { pid: args.pid, port: args.server.port() };
-    let good = Good { server: args.server, nodes: args.nodes.clone() };
+    let good = Good { server: args.server, nodes: args.nodes.clone(), has_proxies: args.proxies };
 
     // The systematic ones all come in the run that is measured.
     let (datagrams, streams) = (args.datagrams / WARM_UP_DATAGRAMS, args.streams / WARM_UP_STREAMS);

@@ -27,7 +27,7 @@ const PAIRS: [u16; 14] = [0, 1, 2, 3, 12, 41, 250, 255, 256, 0x3FFF, 0x7FFF, 0x8
 const COUNTS: [u16; 6] = [0, 1, 2, 7, 255, 65_535];
 
 /// Longest datagram: as much as UDP over IPv4 carries.
-const LONGEST: usize = 65_507;
+pub(crate) const LONGEST: usize = 65_507;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -51,6 +51,11 @@ pub(crate) fn opt(size: u16, version: u8, options: &[u8]) -> Vec<u8> {
 /// A message as TCP carries it.
 pub(crate) fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes(), message].concat()
+}
+
+/// The header of a proxy whose client is 192.0.2.1, port 4660.
+pub(crate) fn proxy_header() -> Vec<u8> {
+    [SIGNATURE, &[0x21, 0x12, 0, 12, 192, 0, 2, 1, 192, 0, 2, 53, 0x12, 0x34, 0, 53]].concat()
 }
 
 /// A query for the longest answer there is.

@@ -78,6 +78,8 @@ pub(crate) struct Streams<'g> {
     bystander: UdpSocket,
     behaved: BTreeMap<Behaviour, usize>,
     resets: usize,
+    /// Reset by the server before anything was sent.
+    denied: usize,
     asked: usize,
     retries: usize,
 }
@@ -93,6 +95,7 @@ impl<'g> Streams<'g> {
             bystander: good.socket([127, 0, 0, 1]),
             behaved: BTreeMap::new(),
             resets: 0,
+            denied: 0,
             asked: 0,
             retries: 0,
         }
@@ -122,9 +125,10 @@ impl<'g> Streams<'g> {
 
     pub(crate) fn report(&self) -> String {
         format!(
-            "{} broken streams ({} reset): {:?}; {} good queries in between all answered, {} asked again",
-            self.behaved.values().sum::<usize>(),
+            "{} broken streams ({} reset, {} by the server at once): {:?}; {} good queries in between all answered, {} asked again",
+            self.behaved.values().sum::<usize>() + self.denied,
             self.resets,
+            self.denied,
             self.behaved,
             self.asked,
             self.retries
@@ -133,14 +137,23 @@ impl<'g> Streams<'g> {
 
     fn open(&mut self) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let source = IpAddr::from([127, 0, 4, self.dice.u8(1..=SOURCES)]);
+        let source = IpAddr::from(self.good.source(self.dice.u8(1..=SOURCES), [127, 0, 4]));
         socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
-        socket.connect_timeout(&self.good.server.into(), CONNECT_WITHIN).expect("a connection to break");
-        socket.set_tcp_nodelay(true).unwrap();
+        if let Err(error) = socket.connect_timeout(&self.good.server.into(), CONNECT_WITHIN) {
+            // Who may not ask is reset as soon as it is there.
+            assert!(self.good.has_proxies && error.kind() == ErrorKind::ConnectionReset, "no connection: {error}");
+            self.denied += 1;
+            return;
+        }
+        // Fails where it was reset meanwhile.
+        let _ = socket.set_tcp_nodelay(true);
         let stream = TcpStream::from(socket);
         stream.set_nonblocking(true).unwrap();
         let behaviour = BEHAVIOURS[self.dice.usize(..BEHAVIOURS.len())];
         *self.behaved.entry(behaviour).or_default() += 1;
+        if self.dice.u8(..4) > 0 {
+            self.write(&stream, &self.good.header(source));
+        }
         let rest = self.behave(behaviour, &stream);
         self.held.push_back(Held { stream, rest });
         // Some end at once, most are held.
