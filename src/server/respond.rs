@@ -72,9 +72,10 @@ impl Responder {
         let outcome = match parse(packet, &mut self.names) {
             // What nearly everybody asks.
             Parsed::Query(query) if is_usual(&query) && self.settings.is_open_to(asker.source) => {
-                let (dealer, settings) = (&mut self.dealer, &*self.settings);
-                let mut answering = Answering { table, dealer, settings, asker, query: &query, told: None };
-                answering.compiled(out).unwrap_or_else(|| answering.general(&self.general, out))
+                match compiled(table, &mut self.dealer, &query, asker, None, out) {
+                    Some(outcome) => outcome,
+                    None => generally(&self.general, &self.settings, table, &query, asker, out),
+                }
             }
             Parsed::Drop => Outcome::Dropped,
             _ => self.respond_rarely::<true>(table, packet, asker, out),
@@ -172,9 +173,14 @@ impl Responder {
                 if let (Some(limiter), Some(told)) = (rate_limit, &told) {
                     limiter.is_verified = told.cookie.is_some_and(|cookie| cookie.is_valid);
                 }
-                let mut answering = Answering { table, dealer, settings, asker, query: &query, told: told.as_ref() };
-                let compiled = answering.before(out).or_else(|| if COMPILED { answering.compiled(out) } else { None });
-                compiled.unwrap_or_else(|| answering.general(general, out))
+                let told = told.as_ref();
+                let answering = Answering { table, settings, asker, query: &query, told };
+                let early = answering.before(out);
+                let compiled = || if COMPILED { compiled(table, dealer, &query, asker, told, out) } else { None };
+                match early.or_else(compiled) {
+                    Some(outcome) => outcome,
+                    None => answering.general(general, out),
+                }
             }
         }
     }
@@ -219,10 +225,77 @@ fn told(settings: &Settings, edns: &Edns<'_>, asker: &Asker) -> Result<Told, edn
     Ok(Told::new(&asked, &teller))
 }
 
-/// One well-formed query on its way to an answer.
+/// Answers from what is compiled; `None` for what only the general path can answer. All arguments by themselves: a
+/// structure of them would have to be kept in memory, and be read again after each octet that is written.
+#[inline(always)]
+fn compiled(
+    table: &Table,
+    dealer: &mut Dealer,
+    query: &Query<'_>,
+    asker: &Asker,
+    told: Option<&Told>,
+    out: &mut Vec<u8>,
+) -> Option<Outcome> {
+    if is_unusual(query.qtype) {
+        return None;
+    }
+    let reply = Reply { query, told, transport: asker.transport, table, out };
+    let (zone, entry) = match table.find(query.name) {
+        Found::Outside => return Some(reply.rcode(ResponseCode::Refused, Some(&Remark::NOT_AUTHORITATIVE))),
+        Found::Missing(zone) => (zone, None),
+        Found::Name(zone, entry) => (zone, Some(entry)),
+    };
+    if !zone.zone.source.config.access.is_open()
+        && let denied @ (Verdict::Refuse | Verdict::Drop) = zone_verdict(zone, asker)
+    {
+        return Some(deny_by(denied, reply));
+    }
+    zone.zone.source.demand.note();
+    let Some(entry) = entry else { return Some(reply.negative(zone, ResponseCode::NXDomain)) };
+    match entry.answer(query.qtype) {
+        Some(Answer::Dealt(index)) => {
+            let dealt = &zone.zone.dealt[*index];
+            let shape = dealt.deck.shape_for(asker.source.ip());
+            let slot = zone.first_slot + dealt.slot + shape as usize;
+            let (row, records) = dealt.deck.row(dealer.next(slot, dealt.deck.rows()), shape);
+            Some(reply.row(row, records, dealt.remark.as_deref()))
+        }
+        Some(Answer::Fixed(body)) => Some(reply.fixed(zone, body, query.qtype == u16::from(RecordType::SRV))),
+        Some(Answer::Unready(remark)) => Some(reply.rcode(ResponseCode::ServFail, remark.as_deref())),
+        Some(Answer::Explain(_)) => None,
+        None if entry.alias.is_some() => None,
+        None => Some(reply.negative(zone, ResponseCode::NoError)),
+    }
+}
+
+/// Answers a usual query through hickory.
+#[cold]
+fn generally(
+    general: &General,
+    settings: &Settings,
+    table: &Table,
+    query: &Query<'_>,
+    asker: &Asker,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    Answering { table, settings, asker, query, told: None }.general(general, out)
+}
+
+/// What a zone's own rules say of an asker.
+#[cold]
+fn zone_verdict(zone: &ZoneInTable, asker: &Asker) -> Verdict {
+    zone.zone.source.config.access.verdict(asker.source.ip())
+}
+
+/// The reply to whom rules keep out.
+#[cold]
+fn deny_by(verdict: Verdict, reply: Reply<'_, '_>) -> Outcome {
+    if verdict == Verdict::Drop { Outcome::Denied } else { deny(reply) }
+}
+
+/// One well-formed query that is looked at closely.
 struct Answering<'a> {
     table: &'a Table,
-    dealer: &'a mut Dealer,
     settings: &'a Settings,
     asker: &'a Asker,
     query: &'a Query<'a>,
@@ -238,7 +311,7 @@ impl<'a> Answering<'a> {
 
     /// What is decided before any name is looked up.
     #[inline(always)]
-    fn before(&mut self, out: &mut Vec<u8>) -> Option<Outcome> {
+    fn before(&self, out: &mut Vec<u8>) -> Option<Outcome> {
         let query = self.query;
         if query.edns.is_some_and(|edns| edns.version > 0) {
             return Some(self.reply(out).rcode(ResponseCode::BADVERS, None));
@@ -256,7 +329,7 @@ impl<'a> Answering<'a> {
     }
 
     #[cold]
-    fn other_class(&mut self, out: &mut Vec<u8>) -> Outcome {
+    fn other_class(&self, out: &mut Vec<u8>) -> Outcome {
         let reply = self.reply(out);
         let known = (self.query.qclass == CLASS_CHAOS)
             .then(|| chaos::answer(self.settings, self.query.name, self.query.qtype))
@@ -267,58 +340,14 @@ impl<'a> Answering<'a> {
         }
     }
 
-    /// Answers from what is compiled; `None` for what only the general path can answer.
-    #[inline(always)]
-    fn compiled(&mut self, out: &mut Vec<u8>) -> Option<Outcome> {
-        let query = self.query;
-        if is_unusual(query.qtype) {
-            return None;
-        }
-        let reply = self.reply(out);
-        let (zone, entry) = match self.table.find(query.name) {
-            Found::Outside => return Some(reply.rcode(ResponseCode::Refused, Some(&Remark::NOT_AUTHORITATIVE))),
-            Found::Missing(zone) => (zone, None),
-            Found::Name(zone, entry) => (zone, Some(entry)),
-        };
-        let access = &zone.zone.source.config.access;
-        if !access.is_open() && access.verdict(self.asker.source.ip()) != Verdict::Allowed {
-            return Some(self.denied_by(zone, out));
-        }
-        zone.zone.source.demand.note();
-        let Some(entry) = entry else { return Some(reply.negative(zone, ResponseCode::NXDomain)) };
-        match entry.answer(query.qtype) {
-            Some(Answer::Dealt(index)) => {
-                let dealt = &zone.zone.dealt[*index];
-                let shape = dealt.deck.shape_for(self.asker.source.ip());
-                let slot = zone.first_slot + dealt.slot + shape as usize;
-                let (row, records) = dealt.deck.row(self.dealer.next(slot, dealt.deck.rows()), shape);
-                Some(reply.row(row, records, dealt.remark.as_deref()))
-            }
-            Some(Answer::Fixed(body)) => Some(reply.fixed(zone, body, query.qtype == u16::from(RecordType::SRV))),
-            Some(Answer::Unready(remark)) => Some(reply.rcode(ResponseCode::ServFail, remark.as_deref())),
-            Some(Answer::Explain(_)) => None,
-            None if entry.alias.is_some() => None,
-            None => Some(reply.negative(zone, ResponseCode::NoError)),
-        }
-    }
-
-    /// Whether the nearest zone's own rules keep the asker from it.
-    #[cold]
-    fn denied_by(&self, zone: &ZoneInTable, out: &mut Vec<u8>) -> Outcome {
-        match zone.zone.source.config.access.verdict(self.asker.source.ip()) {
-            Verdict::Drop => Outcome::Denied,
-            _ => deny(self.reply(out)),
-        }
-    }
-
     /// Answers through hickory.
     #[cold]
-    fn general(&mut self, general: &General, out: &mut Vec<u8>) -> Outcome {
+    fn general(&self, general: &General, out: &mut Vec<u8>) -> Outcome {
         let found = self.table.find(self.query.name);
         if let Found::Missing(zone) | Found::Name(zone, _) = found
-            && zone.zone.source.config.access.verdict(self.asker.source.ip()) != Verdict::Allowed
+            && let denied @ (Verdict::Refuse | Verdict::Drop) = zone_verdict(zone, self.asker)
         {
-            return self.denied_by(zone, out);
+            return deny_by(denied, self.reply(out));
         }
         // An explanation is work that grows with the cluster, and too long for a forger's victim anyway.
         if let Found::Name(_, entry) = found

@@ -152,13 +152,21 @@ impl TestServer {
     }
 
     /// Starts it; a port 0 to listen on becomes a [`free_port`].
-    pub async fn start(mut config: Config) -> Self {
-        for address in config.server.listen.iter_mut().filter(|address| address.port() == 0) {
-            address.set_port(free_port(address.ip()));
+    pub async fn start(config: Config) -> Self {
+        loop {
+            let mut config = config.clone();
+            for address in config.server.listen.iter_mut().filter(|address| address.port() == 0) {
+                address.set_port(free_port(address.ip()));
+            }
+            match app::start(&config).await {
+                // Another test took the port just now.
+                Err(app::StartError::Bind(error)) if error.is_in_use() => {}
+                app => {
+                    let app = app.unwrap();
+                    return TestServer { address: app.addresses()[0], app };
+                }
+            }
         }
-        let app = app::start(&config).await.unwrap();
-        let address = app.addresses()[0];
-        TestServer { app, address }
     }
 
     /// A question for a name below the zone (`""` is the apex).
