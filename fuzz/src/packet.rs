@@ -119,7 +119,7 @@ pub fn check_asked(asked: &Asked<'_>) -> (Outcome, Option<Reply>) {
     if general_outcome != outcome {
         assert!(is_near_limit && general_outcome == Outcome::Truncated, "{outcome}, generally {general_outcome}");
     } else if is_same_second {
-        assert!(general_length <= length.next_multiple_of(reply::BLOCK) + MAX_NAME, "{length}, {general_length}");
+        assert!(general_length <= (length + MAX_NAME).next_multiple_of(reply::BLOCK), "{length}, {general_length}");
         check_same(&reply, &general);
     }
     let options = |query: Query<'_>| query.edns.filter(|edns| edns.version == 0).map(|edns| edns.options.to_vec());
