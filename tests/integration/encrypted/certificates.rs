@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::clients::{Encrypted, assert_host, client, connect_tls, host, receive, send, write_certificate};
+use super::clients::{Encrypted, HOST, assert_host, client, connect_tls, host, receive, send, write_certificate};
 use crate::support::{PROGRAM, Program, ZONE, eventually, free_port};
 
 #[tokio::test]
@@ -104,6 +104,36 @@ async fn what_cannot_be_served_is_an_error_that_names_it_and_nothing_is_served()
         assert!(error.starts_with(&expected), "{error:?} instead of {expected:?}");
     }
     drop(taken);
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_is_told_before_anybody_connects() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut params = rcgen::CertificateParams::new([HOST.to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2024, 2, 29);
+    let key = rcgen::KeyPair::generate().unwrap();
+    fs::write(folder.path().join("chain.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+    let (plain, tls) = (free_port([127, 0, 0, 1].into()), free_port([127, 0, 0, 1].into()));
+    let config = format!(
+        "[server]\nlisten = [\"127.0.0.1:{plain}\"]\n[server.tls]\nlisten = [\"127.0.0.1:{tls}\"]\n\
+         certificate = \"chain.pem\"\nkey = \"key.pem\"\n[zones.\"{ZONE}\".cluster]\nseeds = [\"192.0.2.1\"]\n"
+    );
+    fs::write(folder.path().join("config.toml"), config).unwrap();
+    let command = |name: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args([name, "--config"]).arg(folder.path().join("config.toml")).env("NO_COLOR", "1");
+        command
+    };
+    let checked = command("check").output().unwrap();
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert!(checked.status.success(), "{said}");
+    assert!(said.contains("warning: the certificate in ") && said.contains("2024-02-29T00:00:00Z"), "{said}");
+    // It is served all the same: some clients do not look.
+    let (program, _) = Program::start(command("serve"), "answering over");
+    program.signal("TERM");
+    let (_, _, log, output) = program.end().await;
+    assert!(format!("{log}{output}").contains("the certificate has expired"), "{log}{output}");
 }
 
 /// The names of a process' threads.

@@ -133,13 +133,22 @@ impl Encrypted {
     }
 
     pub async fn quic_with(&self, protocols: &[&[u8]]) -> Result<Quic, ConnectionError> {
+        self.quic_as(protocols, quinn::TransportConfig::default()).await
+    }
+
+    pub async fn quic_as(
+        &self,
+        protocols: &[&[u8]],
+        transport: quinn::TransportConfig,
+    ) -> Result<Quic, ConnectionError> {
         let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(self.client(protocols)).unwrap();
-        let config = quinn::ClientConfig::new(Arc::new(crypto));
+        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+        config.transport_config(Arc::new(transport));
         let endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = self.address(Transport::Quic);
         let connecting = endpoint.connect_with(config, address, HOST).unwrap();
         let connection = timeout(PATIENCE, connecting).await.expect("in time")?;
-        Ok(Quic { _endpoint: endpoint, connection })
+        Ok(Quic { endpoint, connection })
     }
 }
 
@@ -263,7 +272,7 @@ pub fn post(packet: &[u8]) -> Request<Full<Bytes>> {
 
 /// A QUIC connection.
 pub struct Quic {
-    _endpoint: quinn::Endpoint,
+    pub endpoint: quinn::Endpoint,
     pub connection: quinn::Connection,
 }
 

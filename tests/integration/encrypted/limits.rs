@@ -78,7 +78,7 @@ async fn handshakes_that_hang_keep_nobody_out() {
 }
 
 /// The first packet of a QUIC connection, as a client sends it to nobody.
-async fn first_packet(encrypted: &Encrypted) -> Vec<u8> {
+pub async fn first_packet(encrypted: &Encrypted) -> Vec<u8> {
     let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let (_endpoint, _connecting) = quic_connecting(encrypted, nobody.local_addr().unwrap());
     let mut packet = vec![0; 2000];

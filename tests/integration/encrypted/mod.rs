@@ -1,5 +1,6 @@
 //! DNS over TLS, HTTPS and QUIC: each as such, and what all have in common.
 
+mod abuse;
 mod answers;
 mod certificates;
 mod clients;
