@@ -95,10 +95,19 @@ impl Desk {
 
     /// Lets a client in.
     pub(super) fn admit(self: &Rc<Self>, source: SocketAddr) -> Visit {
+        self.visit(self.listener.seats.take(source.ip()), source)
+    }
+
+    /// Lets a client in that has not proved its address, where nobody has to give way for it.
+    pub(super) fn admit_unproved(self: &Rc<Self>, source: SocketAddr) -> Option<Visit> {
+        Some(self.visit(self.listener.seats.take_vacant(source.ip())?, source))
+    }
+
+    fn visit(self: &Rc<Self>, seat: Seat, source: SocketAddr) -> Visit {
         self.connections().accept(self.transport());
         let now = Instant::now();
         Visit {
-            seat: self.listener.seats.take(source.ip()),
+            seat,
             desk: self.clone(),
             source,
             began: now,
@@ -106,6 +115,16 @@ impl Desk {
             progress: Cell::new(now),
             ending: Cell::new(Ending::Stopped),
         }
+    }
+
+    /// Sends the connection away that has been idle longest; whether there was one.
+    pub(super) fn make_room(&self) -> bool {
+        self.listener.seats.make_room()
+    }
+
+    /// Connections of the listener, on all workers.
+    pub(super) fn held(&self) -> usize {
+        self.listener.seats.len()
     }
 }
 

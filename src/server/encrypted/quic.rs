@@ -46,9 +46,9 @@ const SEND_WINDOW: u64 = 128 * 1024;
 /// Replies of one connection held for a client that does not take them.
 const REPLIES: usize = 4;
 
-/// Handshakes of one worker with clients that have not proved their addresses; further ones must do so first, which
-/// takes a round trip and no memory here (RFC 9000 section 8.1.2). A flood from forged addresses cannot, so that it
-/// takes nobody's place.
+/// Handshakes of one worker with clients that have not proved their addresses. Further ones, and those for whom others
+/// would have to give way, must do so first, which takes a round trip and no memory here (RFC 9000 section 8.1.2). A
+/// flood from forged addresses cannot, so that it takes nobody's place.
 const UNPROVED: usize = 64;
 
 /// Octets of packets kept for a connection, and for all, before it is accepted. It is so at once.
@@ -112,15 +112,19 @@ pub(super) async fn accept(endpoint: Endpoint, desk: Rc<Desk>, crew: Crew) {
             incoming.ignore();
             continue;
         }
-        let proved = incoming.remote_address_validated();
-        if !proved && Rc::strong_count(&unproved) > UNPROVED {
+        let (visit, mark) = if incoming.remote_address_validated() {
+            (Some(desk.admit(source)), None)
+        } else if Rc::strong_count(&unproved) <= UNPROVED {
+            (desk.admit_unproved(source), Some(unproved.clone()))
+        } else {
+            (None, None)
+        };
+        let Some(visit) = visit else {
             desk.connections().retry(desk.transport());
             // Fails only for those who have proved it already.
             let _ = incoming.retry();
             continue;
-        }
-        let mark = (!proved).then(|| unproved.clone());
-        let visit = desk.admit(source);
+        };
         let task = crew.clone();
         crew.connection(async move {
             let ending = serve(incoming, mark, &visit, &task).await;

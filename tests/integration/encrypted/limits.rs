@@ -71,7 +71,9 @@ async fn handshakes_that_hang_keep_nobody_out() {
     }
     let counters = encrypted.connections();
     for transport in TRANSPORTS {
-        assert!(counters.ended(transport, Ending::Evicted) >= 24, "{transport}");
+        // Over QUIC those who have not proved their addresses evict nobody.
+        let turned_away = counters.ended(transport, Ending::Evicted) + counters.retried(transport);
+        assert!(turned_away >= 24, "{transport}");
         assert!(counters.open(transport) <= 16, "{transport}");
     }
     assert_sums(&encrypted);
