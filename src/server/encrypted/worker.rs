@@ -25,18 +25,22 @@ use super::{
     tls,
 };
 use crate::{
-    server::{Counters, Responder, Settings, Transport, listeners::Stop},
+    server::{
+        Counters, Responder, Settings, Transport,
+        listeners::Stop,
+        tcp::{Failure, Seldom},
+    },
     table::Table,
 };
 
 /// How often a worker looks whether it should stop.
 const LOOK_UP: Duration = Duration::from_millis(100);
 
-/// Pause after accept failed: out of descriptors, most likely, and only closing connections helps.
+/// Pause after accept failed: out of descriptors, most likely, and no connection of ours gave one back.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
 
-/// How often that is said at most: a crowd can take every descriptor as soon as one is free.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+/// Pause after a connection was sent away to give its descriptor back: its task does so in far less.
+const AFTER_EVICTION: Duration = Duration::from_millis(5);
 
 /// How long nothing may arrive on a connection that is to stop, before it is closed: the kernel has handed over within
 /// this time what it received before.
@@ -95,13 +99,19 @@ impl Worker {
     async fn run(self, answering: &Answering, stop: &Stop) -> io::Result<()> {
         let crew = Crew::default();
         let mut rng = fastrand::Rng::with_seed(answering.seed);
+        let (mut sockets, mut desks) = (Vec::new(), Vec::new());
         for ((socket, listener), settings) in self.sockets.into_iter().zip(&*answering.settings) {
             let responder = Responder::new(&answering.counters, settings, rng.u64(..));
-            let desk = Desk::new(listener, answering.tables.clone(), responder);
+            desks.push(Desk::new(listener, answering.tables.clone(), responder));
+            sockets.push(socket);
+        }
+        // Connections of QUIC have no descriptors of their own.
+        let holders: Rc<[_]> = desks.iter().filter(|desk| desk.transport() != Transport::Quic).cloned().collect();
+        for (socket, desk) in sockets.into_iter().zip(desks) {
             match socket {
                 Socket::Stream(socket, acceptor) => {
                     let socket = TcpListener::from_std(socket)?;
-                    crew.lasting(accept(socket, acceptor, desk, crew.clone()));
+                    crew.lasting(accept(socket, acceptor, desk, holders.clone(), crew.clone()));
                 }
                 Socket::Datagram(socket, config) => {
                     let endpoint = config.endpoint(socket)?;
@@ -147,31 +157,50 @@ async fn follow(mut watch: Watch, crew: Crew) {
     }
 }
 
-/// Takes connections of TLS or HTTPS until the worker stops.
-async fn accept(socket: TcpListener, acceptor: TlsAcceptor, desk: Rc<Desk>, crew: Crew) {
-    let mut said: Option<Instant> = None;
+/// Takes connections of TLS or HTTPS until the worker stops. `holders`: the listeners whose connections have descriptors.
+async fn accept(socket: TcpListener, acceptor: TlsAcceptor, desk: Rc<Desk>, holders: Rc<[Rc<Desk>]>, crew: Crew) {
+    let (mut crowd, mut trouble) = (Seldom::default(), Seldom::default());
+    let mut may_make_room = true;
     loop {
         let accepted = tokio::select! {
             () = crew.stopping().cancelled() => return,
             accepted = socket.accept() => accepted,
         };
-        match accepted {
-            Ok((_, source)) if desk.denies(source.ip()) => {}
+        let error = match accepted {
+            Ok((_, source)) if desk.denies(source.ip()) => continue,
             Ok((stream, source)) => {
+                may_make_room = true;
                 let visit = desk.admit(source);
                 crew.connection(serve(stream, acceptor.clone(), visit, crew.clone(), desk.transport()));
+                continue;
             }
-            // The client gave up while it waited.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
-            Err(error) => {
-                if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-                    tracing::warn!(%error, transport = %desk.transport(), "cannot accept connections; trying on");
-                    said = Some(Instant::now());
+            Err(error) => error,
+        };
+        let (now, transport) = (Instant::now().into_std(), desk.transport());
+        match Failure::of(&error) {
+            Failure::Nothing | Failure::Gone => {}
+            Failure::Exhausted if may_make_room && make_room(&holders) => {
+                may_make_room = false;
+                if crowd.is_due(now) {
+                    tracing::warn!(%error, %transport,
+                        "no descriptors left: the connections that have been idle longest give way");
+                }
+                sleep(AFTER_EVICTION).await;
+            }
+            Failure::Exhausted | Failure::Other => {
+                may_make_room = true;
+                if trouble.is_due(now) {
+                    tracing::warn!(%error, %transport, "cannot accept connections; trying on");
                 }
                 sleep(AFTER_ERROR).await;
             }
         }
     }
+}
+
+/// Sends a connection of the listener away that has most, so that another can be accepted; whether there was one.
+fn make_room(holders: &[Rc<Desk>]) -> bool {
+    holders.iter().max_by_key(|desk| desk.held()).is_some_and(|desk| desk.make_room())
 }
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, visit: Visit, crew: Crew, transport: Transport) {

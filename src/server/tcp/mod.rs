@@ -33,7 +33,7 @@ pub use counters::Closed;
 pub(super) use counters::TcpCounters;
 pub(super) use desk::Desk;
 pub(super) use limits::Limits;
-pub(super) use worker::serve;
+pub(super) use worker::{Failure, Seldom, serve};
 
 #[cfg(doc)]
 use self::{connection::Connection, places::Places, worker::Worker};

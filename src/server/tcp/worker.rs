@@ -343,7 +343,7 @@ impl Worker {
 
 /// Why accept failed.
 #[derive(Debug, PartialEq, Eq)]
-enum Failure {
+pub(in crate::server) enum Failure {
     /// Nobody waits.
     Nothing,
     /// Whoever waited is gone; the next may not be.
@@ -355,7 +355,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn of(error: &io::Error) -> Self {
+    pub(in crate::server) fn of(error: &io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::EAGAIN) => Failure::Nothing,
             // accept(2): errors of a connection that the network brought about come with its acceptance, too.
@@ -380,13 +380,13 @@ impl Failure {
 }
 
 /// Tells of the same trouble only so often.
-#[derive(Default)]
-struct Seldom {
+#[derive(Debug, Default)]
+pub(in crate::server) struct Seldom {
     told: Option<Instant>,
 }
 
 impl Seldom {
-    fn is_due(&mut self, now: Instant) -> bool {
+    pub(in crate::server) fn is_due(&mut self, now: Instant) -> bool {
         let due = self.told.is_none_or(|told| now >= told + TELL_EVERY);
         if due {
             self.told = Some(now);
