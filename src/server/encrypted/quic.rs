@@ -3,6 +3,9 @@
 //! On quinn itself: hickory's listener waits for one handshake before it takes the next, so that whoever does not finish
 //! his keeps all others out, and it hands out no connection that could be closed with a code. 0-RTT is off, since it
 //! would let anybody replay what was asked; sessions are resumed in one round trip.
+//!
+//! A connection stays with the address that was proved when it was made (RFC 9000 section 9): that one has access, has
+//! its share of places and of replies, and is known by its cookies. A client that moves connects again.
 
 use std::{io, net::UdpSocket, rc::Rc, sync::Arc, time::Duration};
 
@@ -62,7 +65,8 @@ const WAITING: usize = 1024;
 #[derive(Clone)]
 pub(super) struct Config {
     /// With one key for all workers: a client whose packets come to another one, because its address changed, is told
-    /// so in a way it can trust, and connects again (RFC 9000 section 10.3).
+    /// so in a way it can trust, and connects again (RFC 9000 section 10.3). Where they come to the same one they are
+    /// not taken.
     endpoint: EndpointConfig,
     server: ServerConfig,
 }
@@ -83,6 +87,7 @@ impl Config {
         let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         server
             .transport_config(Arc::new(transport))
+            .migration(false)
             .max_incoming(WAITING)
             .incoming_buffer_size(EARLY)
             .incoming_buffer_size_total(ALL_EARLY);
