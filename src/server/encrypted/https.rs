@@ -23,7 +23,7 @@ use super::{
     desk::{MAX_QUERY, Visit},
     message::freshness,
     query_text,
-    worker::{LAST_LOOK, Session},
+    worker::{GRACE, LAST_LOOK, Session},
 };
 use crate::server::Outcome;
 
@@ -32,9 +32,6 @@ const PATH: &str = "/dns-query";
 
 /// The media type of a DNS message (RFC 8484 section 6).
 const MESSAGE: &str = "application/dns-message";
-
-/// How long a client may finish what it began once it is told that the connection ends.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// Octets of the headers of a request: the longest query in a URL is 5.5 KiB.
 const MAX_HEADERS: usize = 16 * 1024;

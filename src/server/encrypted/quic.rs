@@ -25,7 +25,7 @@ use super::{
     crew::Crew,
     desk::{Desk, Limits, MAX_QUERY, Visit},
     message::has_keepalive,
-    worker::{LAST_LOOK, handshake},
+    worker::{GRACE, LAST_LOOK, handshake},
 };
 
 /// Error codes (RFC 9250 section 4.3).
@@ -175,7 +175,9 @@ async fn converse(connection: &Connection, visit: &Visit, crew: &Crew) -> End {
     loop {
         let (deadline, ending) = last.map_or_else(|| visit.deadline(), |(ending, at)| (at, ending));
         let is_closed = last.is_some() && Instant::now() >= deadline;
-        if is_closed && streams.is_empty() {
+        // Until when that which was begun may take.
+        let until = if is_closed { deadline + GRACE } else { deadline };
+        if is_closed && (streams.is_empty() || Instant::now() >= until) {
             return End { code: NO_ERROR, ending };
         }
         tokio::select! {
@@ -183,7 +185,7 @@ async fn converse(connection: &Connection, visit: &Visit, crew: &Crew) -> End {
             () = crew.stopping().cancelled(), if last.is_none() => {
                 last = Some((Ending::Stopped, Instant::now() + LAST_LOOK));
             }
-            () = sleep_until(deadline), if !is_closed => {
+            () = sleep_until(until) => {
                 // Queries came meanwhile, or it is time: what was begun is still answered.
                 if last.is_none() && visit.deadline().0 <= Instant::now() {
                     last = Some((ending, Instant::now()));

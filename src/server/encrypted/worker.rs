@@ -46,6 +46,9 @@ const AFTER_EVICTION: Duration = Duration::from_millis(5);
 /// this time what it received before.
 pub(super) const LAST_LOOK: Duration = Duration::from_millis(10);
 
+/// How long a client of HTTPS or QUIC may take to finish what it began once its connection is to end.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
 /// How long open connections may take to finish when stopping.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 
