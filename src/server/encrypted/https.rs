@@ -142,6 +142,8 @@ enum Refusal {
     NoMessage,
     /// Nor does this client.
     Denied,
+    /// The connection has asked all it may, and is about to end.
+    Spent,
 }
 
 impl Refusal {
@@ -160,6 +162,7 @@ impl Refusal {
             Refusal::CutOff => (StatusCode::BAD_REQUEST, "the query did not come whole\n"),
             Refusal::NoMessage => (StatusCode::BAD_REQUEST, "this is no DNS query\n"),
             Refusal::Denied => (StatusCode::FORBIDDEN, "no access\n"),
+            Refusal::Spent => (StatusCode::SERVICE_UNAVAILABLE, "use a new connection: this one asked all it may\n"),
         }
     }
 
@@ -194,6 +197,9 @@ async fn respond(request: Request<Incoming>, exchange: Rc<Exchange>) -> Result<R
 async fn reply(query: &[u8], exchange: &Exchange) -> Result<Response<Content>, Refusal> {
     // Held until the reply is on its way; it is never closed.
     let Ok(permit) = exchange.replies.clone().acquire_owned().await else { return Err(Refusal::Denied) };
+    if exchange.visit.is_spent() {
+        return Err(Refusal::Spent);
+    }
     let mut octets = Vec::new();
     let outcome = exchange.visit.answer(query, false, &mut octets);
     if exchange.visit.is_spent() {

@@ -173,6 +173,9 @@ async fn converse(connection: &Connection, visit: &Visit, crew: &Crew) -> End {
     // Once it is to end: why, and until when streams are taken that were opened before.
     let mut last: Option<(Ending, Instant)> = None;
     loop {
+        if last.is_none() && visit.is_spent() {
+            last = Some((Ending::Queries, Instant::now()));
+        }
         let (deadline, ending) = last.map_or_else(|| visit.deadline(), |(ending, at)| (at, ending));
         let is_closed = last.is_some() && Instant::now() >= deadline;
         // Until when that which was begun may take.
@@ -194,9 +197,6 @@ async fn converse(connection: &Connection, visit: &Visit, crew: &Crew) -> End {
             Some(answered) = streams.next() => {
                 if answered == Err(ProtocolError) {
                     return End { code: PROTOCOL_ERROR, ending: Ending::Broken };
-                }
-                if last.is_none() && visit.is_spent() {
-                    last = Some((Ending::Queries, Instant::now()));
                 }
             }
             opened = connection.accept_bi(), if !is_closed => match opened {
@@ -224,6 +224,10 @@ async fn answer(
         Ok(query) => {
             // Never closed.
             let Ok(permit) = replies.acquire().await else { return Ok(()) };
+            if visit.is_spent() {
+                let _ = send.reset(NO_ERROR);
+                return Ok(());
+            }
             let sent = reply(&mut send, &query, visit, crew).await;
             drop(permit);
             if sent {
