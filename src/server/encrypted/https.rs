@@ -12,7 +12,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, SemaphorePermit},
     time::{Instant, sleep_until, timeout},
 };
 
@@ -51,10 +51,19 @@ const CONNECTION_WINDOW: u32 = 64 * 1024;
 /// Replies of one connection held for a client that does not take them. Usual ones are taken as soon as they are there.
 const REPLIES: usize = 4;
 
+/// Queries of one connection that are read at once, or wait to be answered: what further requests bring stays in the
+/// window above.
+const QUERIES: usize = 16;
+
+/// Octets of a query that may wait without being one of these. A query in a URL is here before anybody can tell it to
+/// wait; a hundred short ones are as good as a dozen of the longest, and real ones stay below 300 octets.
+const SHORT: usize = 512;
+
 /// One client's connection, as its requests share it.
 struct Exchange {
     visit: Rc<Visit>,
     crew: Crew,
+    queries: Semaphore,
     replies: Arc<Semaphore>,
     /// It asked all it may.
     spent: Notify,
@@ -63,8 +72,8 @@ struct Exchange {
 /// Answers one client's requests until it or the server ends the connection.
 pub(super) async fn serve(stream: Session, visit: Rc<Visit>, crew: Crew) -> Ending {
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let replies = Arc::new(Semaphore::new(REPLIES));
-    let exchange = Rc::new(Exchange { visit, crew, replies, spent: Notify::new() });
+    let (queries, replies) = (Semaphore::new(QUERIES), Arc::new(Semaphore::new(REPLIES)));
+    let exchange = Rc::new(Exchange { visit, crew, queries, replies, spent: Notify::new() });
     let shared = exchange.clone();
     let service = service_fn(move |request| respond(request, shared.clone()));
     let stream = TokioIo::new(stream);
@@ -144,6 +153,8 @@ enum Refusal {
     Denied,
     /// The connection has asked all it may, and is about to end.
     Spent,
+    /// It asks more long queries at once than it may.
+    Busy,
 }
 
 impl Refusal {
@@ -163,6 +174,7 @@ impl Refusal {
             Refusal::NoMessage => (StatusCode::BAD_REQUEST, "this is no DNS query\n"),
             Refusal::Denied => (StatusCode::FORBIDDEN, "no access\n"),
             Refusal::Spent => (StatusCode::SERVICE_UNAVAILABLE, "use a new connection: this one asked all it may\n"),
+            Refusal::Busy => (StatusCode::SERVICE_UNAVAILABLE, "too many long queries at once\n"),
         }
     }
 
@@ -182,8 +194,8 @@ impl Refusal {
 
 async fn respond(request: Request<Incoming>, exchange: Rc<Exchange>) -> Result<Response<Content>, Infallible> {
     let is_head = request.method() == Method::HEAD;
-    let replied = match query_of(request, exchange.visit.limits().stalled).await {
-        Ok(query) => reply(&query, &exchange).await,
+    let replied = match query_of(request, &exchange).await {
+        Ok(query) => reply(query, &exchange).await,
         Err(refusal) => Err(refusal),
     };
     let mut response = replied.unwrap_or_else(Refusal::response);
@@ -194,14 +206,21 @@ async fn respond(request: Request<Incoming>, exchange: Rc<Exchange>) -> Result<R
     Ok(response)
 }
 
-async fn reply(query: &[u8], exchange: &Exchange) -> Result<Response<Content>, Refusal> {
+/// A query, and the permission to hold a long one.
+struct Held<'e> {
+    octets: Vec<u8>,
+    _permit: Option<SemaphorePermit<'e>>,
+}
+
+async fn reply(query: Held<'_>, exchange: &Exchange) -> Result<Response<Content>, Refusal> {
     // Held until the reply is on its way; it is never closed.
     let Ok(permit) = exchange.replies.clone().acquire_owned().await else { return Err(Refusal::Denied) };
     if exchange.visit.is_spent() {
         return Err(Refusal::Spent);
     }
     let mut octets = Vec::new();
-    let outcome = exchange.visit.answer(query, false, &mut octets);
+    let outcome = exchange.visit.answer(&query.octets, false, &mut octets);
+    drop(query);
     if exchange.visit.is_spent() {
         exchange.spent.notify_one();
     }
@@ -219,17 +238,26 @@ async fn reply(query: &[u8], exchange: &Exchange) -> Result<Response<Content>, R
     Ok(response)
 }
 
-/// The query that a request carries. The body has to make `stalled` progress.
-async fn query_of(request: Request<Incoming>, stalled: Duration) -> Result<Vec<u8>, Refusal> {
+/// The query that a request carries. Where one waits, the rest of its request is gone already.
+async fn query_of(request: Request<Incoming>, exchange: &Exchange) -> Result<Held<'_>, Refusal> {
     if request.uri().path() != PATH {
         return Err(Refusal::NotFound);
     }
     match *request.method() {
-        Method::GET => query_text::decode(request.uri().query().unwrap_or_default()).map_err(|error| match error {
-            query_text::Error::Missing => Refusal::NoQuery,
-            query_text::Error::Encoding => Refusal::BadEncoding,
-            query_text::Error::TooLong => Refusal::UrlTooLong,
-        }),
+        Method::GET => {
+            let octets =
+                query_text::decode(request.uri().query().unwrap_or_default()).map_err(|error| match error {
+                    query_text::Error::Missing => Refusal::NoQuery,
+                    query_text::Error::Encoding => Refusal::BadEncoding,
+                    query_text::Error::TooLong => Refusal::UrlTooLong,
+                })?;
+            let permit = if octets.len() > SHORT {
+                Some(exchange.queries.try_acquire().map_err(|_| Refusal::Busy)?)
+            } else {
+                None
+            };
+            Ok(Held { octets, _permit: permit })
+        }
         Method::POST if !is_message(request.headers()) => Err(Refusal::MediaType),
         Method::POST => {
             let body = request.into_body();
@@ -237,8 +265,10 @@ async fn query_of(request: Request<Incoming>, stalled: Duration) -> Result<Vec<u
             if body.size_hint().lower() > MAX_QUERY as u64 {
                 return Err(Refusal::TooLong);
             }
-            match timeout(stalled, Limited::new(body, MAX_QUERY).collect()).await {
-                Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
+            // Never closed.
+            let permit = exchange.queries.acquire().await.map_err(|_| Refusal::Busy)?;
+            match timeout(exchange.visit.limits().stalled, Limited::new(body, MAX_QUERY).collect()).await {
+                Ok(Ok(body)) => Ok(Held { octets: body.to_bytes().to_vec(), _permit: Some(permit) }),
                 Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLong),
                 Ok(Err(_)) => Err(Refusal::CutOff),
                 Err(_) => Err(Refusal::TooSlow),

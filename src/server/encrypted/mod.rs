@@ -23,9 +23,10 @@
 //! | `Seat` | its place among those of the listener; who is idle longest gives his to the next |
 //! | [`Ending`] | how a connection ended, for counting |
 //!
-//! An idle connection costs some 31 KiB (TLS) or 37 KiB (HTTPS). What it may cost, at most: a TLS session, of its queries 4 KiB (TLS) or 64 KiB (HTTPS, QUIC) not answered
-//! yet, and of its replies 130 KiB (TLS) or some 700 KiB (HTTPS, QUIC) not taken yet; the latter only where names have
-//! answers of 64 KiB.
+//! An idle connection costs some 31 KiB (TLS) or 37 KiB (HTTPS). What it may cost, at most: a TLS session; of its
+//! queries not answered yet 4 KiB (TLS), 130 KiB (QUIC: 64 KiB on their way and sixteen of the longest) or 170 KiB
+//! (HTTPS: these, and some 80 of 512 octets); and of its replies 130 KiB (TLS) or some 700 KiB (HTTPS, QUIC) not taken
+//! yet, the latter only where names have answers of 64 KiB.
 
 mod body;
 mod certificate;

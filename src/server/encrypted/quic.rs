@@ -49,6 +49,10 @@ const SEND_WINDOW: u64 = 128 * 1024;
 /// Replies of one connection held for a client that does not take them.
 const REPLIES: usize = 4;
 
+/// Queries of one connection that are read at once, or wait to be answered: further streams keep what they have in the
+/// window above. Usual ones come in one packet, and need this for no time.
+const QUERIES: usize = 16;
+
 /// Handshakes of one worker with clients that have not proved their addresses. Further ones, and those for whom others
 /// would have to give way, must do so first, which takes a round trip and no memory here (RFC 9000 section 8.1.2). A
 /// flood from forged addresses cannot, so that it takes nobody's place.
@@ -167,8 +171,14 @@ struct End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ProtocolError;
 
+/// What streams wait for. Never closed.
+struct Turns {
+    queries: Semaphore,
+    replies: Semaphore,
+}
+
 async fn converse(connection: &Connection, visit: &Visit, crew: &Crew) -> End {
-    let replies = Semaphore::new(REPLIES);
+    let turns = Turns { queries: Semaphore::new(QUERIES), replies: Semaphore::new(REPLIES) };
     let mut streams = FuturesUnordered::new();
     // Once it is to end: why, and until when streams are taken that were opened before.
     let mut last: Option<(Ending, Instant)> = None;
@@ -200,7 +210,7 @@ async fn converse(connection: &Connection, visit: &Visit, crew: &Crew) -> End {
                 }
             }
             opened = connection.accept_bi(), if !is_closed => match opened {
-                Ok((send, receive)) => streams.push(answer(send, receive, visit, crew, &replies)),
+                Ok((send, receive)) => streams.push(answer(send, receive, visit, crew, &turns)),
                 Err(ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_)) => {
                     return End { code: NO_ERROR, ending: Ending::Client };
                 }
@@ -217,25 +227,27 @@ async fn answer(
     mut receive: RecvStream,
     visit: &Visit,
     crew: &Crew,
-    replies: &Semaphore,
+    turns: &Turns,
 ) -> Result<(), ProtocolError> {
     let stalled = visit.limits().stalled;
+    let Ok(turn) = turns.queries.acquire().await else { return Ok(()) };
     let code = match query_of(&mut receive, stalled).await? {
-        Ok(query) => {
-            // Never closed.
-            let Ok(permit) = replies.acquire().await else { return Ok(()) };
-            if visit.is_spent() {
-                let _ = send.reset(NO_ERROR);
-                return Ok(());
-            }
-            let sent = reply(&mut send, &query, visit, crew).await;
+        Ok(received) => {
+            let Ok(permit) = turns.replies.acquire().await else { return Ok(()) };
+            let made = reply(framed(&received)?, visit, crew);
+            drop((received, turn));
+            let sent = match made {
+                Ok(reply) => send_all(&mut send, &reply, stalled).await,
+                Err(code) => Err(code),
+            };
             drop(permit);
-            if sent {
+            if let Err(code) = sent {
+                code
+            } else {
                 // Until the client has it: a connection that is closed before drops what is on its way.
                 let _ = timeout(stalled, send.stopped()).await;
                 return Ok(());
             }
-            UNSPECIFIED_ERROR
         }
         Err(code) => {
             // Fails only where the stream has ended.
@@ -247,7 +259,7 @@ async fn answer(
     Ok(())
 }
 
-/// The query of a stream, or why it is given up.
+/// The query of a stream with its length in front, or why it is given up.
 async fn query_of(receive: &mut RecvStream, stalled: Duration) -> Result<Result<Vec<u8>, VarInt>, ProtocolError> {
     // The whole stream: it ends with its query (RFC 9250 section 4.2).
     let received = match timeout(stalled, receive.read_to_end(2 + MAX_QUERY)).await {
@@ -256,18 +268,25 @@ async fn query_of(receive: &mut RecvStream, stalled: Duration) -> Result<Result<
         Ok(Err(ReadToEndError::Read(_))) => return Ok(Err(REQUEST_CANCELLED)),
         Err(_) => return Ok(Err(UNSPECIFIED_ERROR)),
     };
-    let query = framed(&received)?;
-    if is_foreign(query) { Err(ProtocolError) } else { Ok(Ok(query.to_vec())) }
+    if is_foreign(framed(&received)?) { Err(ProtocolError) } else { Ok(Ok(received)) }
 }
 
-/// Sends the reply to a query; whether there was one, and the client took it.
-async fn reply(send: &mut SendStream, query: &[u8], visit: &Visit, crew: &Crew) -> bool {
+/// The reply to a query with its length in front, or why there is none.
+fn reply(query: &[u8], visit: &Visit, crew: &Crew) -> Result<Vec<u8>, VarInt> {
+    if visit.is_spent() {
+        return Err(NO_ERROR);
+    }
     let mut reply = vec![0; 2];
     visit.answer(query, crew.stopping().is_cancelled(), &mut reply);
-    let Ok(len @ 1..) = u16::try_from(reply.len() - 2) else { return false };
+    let Ok(len @ 1..) = u16::try_from(reply.len() - 2) else { return Err(UNSPECIFIED_ERROR) };
     reply[..2].copy_from_slice(&len.to_be_bytes());
-    let written = timeout(visit.limits().stalled, send.write_all(&reply)).await;
-    matches!(written, Ok(Ok(()))) && send.finish().is_ok()
+    Ok(reply)
+}
+
+/// Sends the whole of a stream, to a client that takes it.
+async fn send_all(send: &mut SendStream, octets: &[u8], stalled: Duration) -> Result<(), VarInt> {
+    let written = timeout(stalled, send.write_all(octets)).await;
+    if matches!(written, Ok(Ok(()))) && send.finish().is_ok() { Ok(()) } else { Err(UNSPECIFIED_ERROR) }
 }
 
 /// The one message of a stream, behind its length.
