@@ -108,6 +108,19 @@ async fn another_protocol_is_refused() {
 }
 
 #[tokio::test]
+async fn packets_do_not_tell_by_their_lengths_what_was_asked() {
+    let encrypted = Encrypted::start(|_| {}).await;
+    let quic = encrypted.quic().await;
+    let before = quic.connection.stats().udp_rx.bytes;
+    for number in 0..20 {
+        assert_host(&quic.ask(&host(number, [0, 0])).await, number, [0, 0]);
+    }
+    // RFC 9000 section 14: no path carries less.
+    let received = quic.connection.stats().udp_rx.bytes - before;
+    assert!(received >= 20 * 1200, "{received}");
+}
+
+#[tokio::test]
 async fn streams_of_one_way_are_not_granted() {
     let encrypted = Encrypted::start(|_| {}).await;
     let quic = encrypted.quic().await;
