@@ -30,11 +30,13 @@ pub enum Ending {
     Broken,
     /// The server stopped.
     Stopped,
+    /// The server failed: a fault of this program.
+    Failed,
 }
 
 impl Ending {
     /// All endings, in the order of their numbers.
-    pub const ALL: [Ending; 8] = [
+    pub const ALL: [Ending; 9] = [
         Ending::Client,
         Ending::Handshake,
         Ending::Idle,
@@ -43,6 +45,7 @@ impl Ending {
         Ending::Evicted,
         Ending::Broken,
         Ending::Stopped,
+        Ending::Failed,
     ];
 }
 
@@ -57,6 +60,7 @@ impl fmt::Display for Ending {
             Ending::Evicted => "evicted",
             Ending::Broken => "broken",
             Ending::Stopped => "stopped",
+            Ending::Failed => "failed",
         })
     }
 }

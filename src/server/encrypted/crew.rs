@@ -87,6 +87,10 @@ mod tests {
     use tokio::task::{LocalSet, yield_now};
 
     use super::*;
+    use crate::server::{
+        Transport,
+        encrypted::{counters::Ending, desk::tests::desk},
+    };
 
     #[tokio::test]
     async fn a_task_that_fails_is_noticed() {
@@ -97,9 +101,6 @@ mod tests {
                 crew.lasting(std::future::pending());
                 yield_now().await;
                 assert!(crew.failed().now_or_never().is_none() && crew.open() == 0);
-                crew.connection(async { panic!("on purpose") });
-                crew.failed().await;
-
                 let crew = Crew::default();
                 crew.lasting(async {});
                 crew.failed().await;
@@ -109,6 +110,42 @@ mod tests {
                 crew.lasting(async {});
                 yield_now().await;
                 assert!(crew.failed().now_or_never().is_none());
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_panics_ends_alone() {
+        LocalSet::new()
+            .run_until(async {
+                let (crew, desk) = (Crew::default(), desk());
+                let visit = desk.admit("192.0.2.1:53".parse().unwrap());
+                crew.connection(async move {
+                    let _visit = visit;
+                    yield_now().await;
+                    panic!("on purpose");
+                });
+                let (done, other) = (Rc::new(Cell::new(false)), crew.open());
+                let set = done.clone();
+                crew.connection(async move { set.set(true) });
+                while crew.open() > 0 {
+                    yield_now().await;
+                }
+                assert!(done.get() && other == 1);
+                assert!(crew.failed().now_or_never().is_none());
+                assert_eq!((desk.held(), desk.connections().open(Transport::Tls)), (0, 0));
+                assert_eq!(desk.connections().ended(Transport::Tls, Ending::Failed), 1);
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_lasting_task_that_panics_is_noticed() {
+        LocalSet::new()
+            .run_until(async {
+                let crew = Crew::default();
+                crew.lasting(async { panic!("on purpose") });
+                crew.failed().await;
             })
             .await;
     }

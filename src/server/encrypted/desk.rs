@@ -193,3 +193,22 @@ impl Drop for Visit {
         self.desk.connections().end(self.desk.transport(), self.ending.get());
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::server::{Counters, Settings};
+
+    /// Serves no zones, over TLS.
+    pub(in crate::server::encrypted) fn desk() -> Rc<Desk> {
+        let config = TcpConfig::default();
+        let listener = Listener {
+            transport: Transport::Tls,
+            seats: Seats::new(config.connections, config.connections_per_client),
+            limits: Limits::of(&config),
+            connections: ConnectionCounters::default(),
+        };
+        let responder = Responder::new(&Counters::default(), &Arc::new(Settings::default()), 1);
+        Desk::new(listener, Arc::new(ArcSwap::from_pointee(Table::default())), responder)
+    }
+}

@@ -1,6 +1,6 @@
 //! DNS over HTTPS (RFC 8484): HTTP/2 where the client offers it, HTTP/1.1 otherwise.
 
-use std::{convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, pin::Pin, rc::Rc, sync::Arc};
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
