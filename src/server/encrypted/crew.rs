@@ -1,11 +1,23 @@
 //! The tasks of one worker, all on its own thread.
 
-use std::{cell::Cell, future::Future, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    future::Future,
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    time::Instant,
+};
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
+
+use crate::server::tcp::Seldom;
 
 /// Starts a worker's tasks, and notices when one fails: nothing may end here without a word, since a listener that is
 /// gone looks like one that nobody asks.
+///
+/// A connection that panics ends alone. What it may have met with is one client's doing, and whoever finds such a fault
+/// in a library must not have a switch that turns everything off.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Crew(Rc<Tasks>);
 
@@ -15,6 +27,7 @@ struct Tasks {
     failed: CancellationToken,
     /// Connections, and what they started.
     open: Cell<usize>,
+    panics: RefCell<Seldom>,
 }
 
 impl Crew {
@@ -33,13 +46,16 @@ impl Crew {
         self.0.open.get()
     }
 
-    /// A task of a connection: it may end whenever it likes, but not by a panic.
+    /// A task of a connection: it may end whenever it likes.
     pub(super) fn connection(&self, task: impl Future<Output = ()> + 'static) {
         self.0.open.set(self.0.open.get() + 1);
         let open = Open(self.0.clone());
         tokio::task::spawn_local(async move {
-            let _open = open;
-            task.await;
+            // What it shares with others is borrowed for single calls, and let go of when one panics.
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            if ended.is_err() && open.0.panics.borrow_mut().is_due(Instant::now()) {
+                tracing::error!("a connection's task panicked; please report it. The other connections go on");
+            }
         });
     }
 
@@ -65,9 +81,6 @@ struct Open(Rc<Tasks>);
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
-        if std::thread::panicking() {
-            self.0.failed.cancel();
-        }
     }
 }
 

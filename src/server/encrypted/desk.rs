@@ -190,7 +190,8 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.desk.connections().end(self.desk.transport(), self.ending.get());
+        let ending = if std::thread::panicking() { Ending::Failed } else { self.ending.get() };
+        self.desk.connections().end(self.desk.transport(), ending);
     }
 }
 

@@ -17,7 +17,7 @@
 //! | `Certificate` | what all listeners present; replaced while they serve |
 //! | `Watch` | looks at its files, and replaces it when they change |
 //! | `Worker` | one thread: a runtime, a socket of each listener |
-//! | `Crew` | a worker's tasks; one that fails ends the worker |
+//! | `Crew` | a worker's tasks; a connection's ends alone, however it ends, any other that ends ends the worker |
 //! | `Desk` | one listener on one worker, with a responder that nobody else uses |
 //! | `Visit` | one connection, from before its handshake: how long it may stay, how it ended |
 //! | `Seat` | its place among those of the listener; who is idle longest gives his to the next |
