@@ -239,3 +239,24 @@ pub(super) async fn handshake<T, E>(
 
 /// One end of a TLS session.
 pub(super) type Session = TlsStream<TcpStream>;
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::yield_now;
+
+    use super::{super::desk::tests::desk, *};
+
+    #[tokio::test]
+    async fn a_handshake_that_is_all_but_done_is_finished_while_stopping() {
+        let crew = Crew::default();
+        let visit = desk().admit("192.0.2.1:53".parse().unwrap());
+        crew.stopping().cancel();
+        let arrives = async {
+            yield_now().await;
+            Ok::<_, io::Error>(())
+        };
+        assert_eq!(handshake(arrives, &visit, &crew).await, Ok(()));
+        let hangs = std::future::pending::<io::Result<()>>();
+        assert_eq!(handshake(hangs, &visit, &crew).await, Err(Ending::Stopped));
+    }
+}
