@@ -224,16 +224,22 @@ pub(super) async fn handshake<T, E>(
     visit: &Visit,
     crew: &Crew,
 ) -> Result<T, Ending> {
-    tokio::select! {
-        done = timeout(visit.limits().handshake, handshake) => match done {
-            Ok(Ok(done)) => {
-                visit.progress();
-                Ok(done)
-            }
-            _ => Err(Ending::Handshake),
+    let mut handshake = std::pin::pin!(timeout(visit.limits().handshake, handshake));
+    let done = tokio::select! {
+        done = &mut handshake => done,
+        () = visit.evicted() => return Err(Ending::Evicted),
+        // Its end is not read yet, perhaps, and a query behind it.
+        () = crew.stopping().cancelled() => match timeout(LAST_LOOK, handshake).await {
+            Ok(done) => done,
+            Err(_) => return Err(Ending::Stopped),
         },
-        () = visit.evicted() => Err(Ending::Evicted),
-        () = crew.stopping().cancelled() => Err(Ending::Stopped),
+    };
+    match done {
+        Ok(Ok(done)) => {
+            visit.progress();
+            Ok(done)
+        }
+        _ => Err(Ending::Handshake),
     }
 }
 
