@@ -1,6 +1,13 @@
 //! `alternator-dns check`: everything `serve` would load, every problem at once, and the names that would be served.
 
-use std::{collections::BTreeSet, fmt::Write, io, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fmt::Write,
+    io,
+    net::IpAddr,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use hickory_proto::rr::Name;
 
@@ -46,9 +53,13 @@ pub(super) fn run(args: CheckArgs) -> u8 {
         Ok(statics) => statics,
         Err(problems) => return not_fine(&problems),
     };
-    if let Err(error) = encrypted::check(&loaded.config.server.tls) {
-        eprintln!("{error}\n1 problem");
-        return MISCONFIGURED;
+    match encrypted::check(&loaded.config.server.tls, SystemTime::now()) {
+        Ok(None) => {}
+        Ok(Some(warning)) => eprintln!("warning: {warning}"),
+        Err(error) => {
+            eprintln!("{error}\n1 problem");
+            return MISCONFIGURED;
+        }
     }
     let source = loaded.file.map_or_else(|| "flags and environment".to_owned(), |file| file.display().to_string());
     println!("{source}: fine");

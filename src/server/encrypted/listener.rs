@@ -4,6 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
+    time::SystemTime,
 };
 
 use rustls::{
@@ -60,7 +61,7 @@ pub(crate) fn bind(
     if !is_needed(tls) {
         return Ok(None);
     }
-    let watch = Watch::begin(files(tls)?)?;
+    let mut watch = Watch::begin(files(tls)?)?;
     let sessions = Sessions::new(watch.certificate())?;
     let limits = Limits::of(&config.tcp);
     let mut bound = Bound { configured: Vec::new(), addresses: Vec::new(), workers: Vec::new() };
@@ -82,6 +83,7 @@ pub(crate) fn bind(
     }
     if let Some(first) = bound.workers.first_mut() {
         tracing::info!(not_after = watch.until(), "the certificate of the encrypted transports is loaded");
+        watch.warn(SystemTime::now());
         first.watch = Some(watch);
     }
     Ok(Some(bound))
@@ -142,9 +144,9 @@ fn udp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Whether the certificate and its key can be used, where any address needs them.
-pub fn check(config: &TlsConfig) -> Result<(), CertificateError> {
-    if is_needed(config) { files(config)?.read().map(|_| ()) } else { Ok(()) }
+/// Whether the certificate and its key can be used, where any address needs them; what is doubtful about them.
+pub fn check(config: &TlsConfig, now: SystemTime) -> Result<Option<String>, CertificateError> {
+    if is_needed(config) { Ok(Watch::begin(files(config)?)?.doubt(now)) } else { Ok(None) }
 }
 
 fn is_needed(config: &TlsConfig) -> bool {

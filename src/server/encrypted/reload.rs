@@ -73,11 +73,28 @@ impl Watch {
             // One of the two is written after the other, so a pair is only judged once it has rested for a while.
             self.load(current);
         }
-        if !self.said_over && self.not_after.as_deref().is_some_and(|end| is_over(end, now)) {
+        self.warn(now);
+    }
+
+    /// Says once that the certificate has expired.
+    pub(super) fn warn(&mut self, now: SystemTime) {
+        if !self.said_over && self.is_over(now) {
             self.said_over = true;
             tracing::warn!(certificate = %self.files.certificate.display(), not_after = self.until(),
                 "the certificate has expired: clients that check it do not connect");
         }
+    }
+
+    fn is_over(&self, now: SystemTime) -> bool {
+        self.not_after.as_deref().is_some_and(|end| is_over(end, now))
+    }
+
+    /// What makes clients refuse a certificate that can be used.
+    pub(super) fn doubt(&self, now: SystemTime) -> Option<String> {
+        let path = self.files.certificate.display();
+        let until = self.until();
+        self.is_over(now)
+            .then(|| format!("the certificate in {path} has expired at {until}: clients that check it do not connect"))
     }
 
     fn load(&mut self, current: Stamps) {
