@@ -5,7 +5,7 @@ use std::{
     fmt::Debug,
     net::{IpAddr, SocketAddr},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -30,8 +30,13 @@ pub fn free_port(address: IpAddr) -> u16 {
     let is_free = |port: &u16| {
         std::net::TcpListener::bind((address, *port)).is_ok() && std::net::UdpSocket::bind((address, *port)).is_ok()
     };
-    std::iter::repeat_with(|| fastrand::u16(10_000..32_768)).take(100).find(is_free).expect("a free port")
+    let is_new = |port: &u16| GIVEN.lock().unwrap().insert(*port);
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(10_000..32_768)).take(100);
+    ports.find(|port| is_free(port) && is_new(port)).expect("a free port")
 }
+
+/// Ports given away. Some time passes until one is used, and other tests run meanwhile.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// A server at work. `alternator.local` unless the configuration says otherwise; ends when dropped.
 pub struct TestServer {
