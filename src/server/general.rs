@@ -88,13 +88,13 @@ impl General {
         room: Room,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
-        let mut packet = Vec::with_capacity(HEADER_LEN + query.question.len());
+        let mut packet = Vec::with_capacity(query.echo.len());
         packet.extend_from_slice(&query.head.to_be_bytes());
         packet.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, 0]);
-        packet.extend_from_slice(query.question);
+        packet.extend_from_slice(query.question());
         let protocol = if asker.transport.is_datagram() { Protocol::Udp } else { Protocol::Tcp };
         let request = Request::from_bytes(packet, asker.source, protocol).ok()?;
-        let question_len = query.question.len();
+        let question_len = query.question().len();
         let records = self.records(table, &request);
         let room = if records.is_list { room.lists } else { room.usual };
         let limit = u16::try_from(HEADER_LEN + question_len + room).unwrap_or(u16::MAX);

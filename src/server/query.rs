@@ -29,8 +29,8 @@ pub enum Parsed<'p> {
 pub struct Query<'p> {
     /// The header's first four octets: id and flags, in network byte order.
     pub head: u32,
-    /// The question as sent, to be echoed byte for byte.
-    pub question: &'p [u8],
+    /// Header and question as sent; the question is echoed byte for byte.
+    pub echo: &'p [u8],
     /// The question's name in lower-case wire format, the root's zero octet included.
     pub name: &'p [u8],
     /// QTYPE.
@@ -41,13 +41,21 @@ pub struct Query<'p> {
     pub edns: Option<Edns<'p>>,
 }
 
+impl<'p> Query<'p> {
+    /// The question as sent.
+    #[inline(always)]
+    pub fn question(&self) -> &'p [u8] {
+        self.echo.get(HEADER_LEN..).unwrap_or_default()
+    }
+}
+
 /// A packet that is no query we can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bad<'p> {
     /// The header's first four octets: id and flags, in network byte order.
     pub head: u32,
-    /// The question where there is exactly one that could be read, else empty.
-    pub question: &'p [u8],
+    /// The header as sent, and the question where there is exactly one that could be read.
+    pub echo: &'p [u8],
     /// The OPT record, if one was read: its reply needs one too (RFC 6891 section 7).
     pub edns: Option<Edns<'p>>,
     /// What is wrong.
@@ -145,8 +153,8 @@ pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
             Err(bad) => return Parsed::Bad(bad),
         },
     };
-    let Question { bytes, name_len, qtype, qclass } = question;
-    Parsed::Query(Query { head, question: bytes, name: names.lower(&bytes[..name_len]), qtype, qclass, edns })
+    let Question { echo, name, qtype, qclass } = question;
+    Parsed::Query(Query { head, echo, name: names.lower(name), qtype, qclass, edns })
 }
 
 /// Reads what may be anything: as many questions and records as the header says.
@@ -156,10 +164,11 @@ fn parse_counted(packet: &[u8], head: u32, counts: [u8; 8]) -> Result<(Question<
     // An unknown opcode explains whatever else looks wrong: its message may have another shape.
     let why = if head & OPCODE != 0 { Why::Opcode } else { Why::Malformed };
     let questions = count(0);
+    let header = packet.get(..HEADER_LEN).unwrap_or_default();
     let mut first = None;
     for number in 0..questions {
         let Some(question) = reader.question() else {
-            return Err(Bad { head, question: &[], edns: None, why });
+            return Err(Bad { head, echo: header, edns: None, why });
         };
         if number == 0 {
             first = Some(question);
@@ -167,18 +176,19 @@ fn parse_counted(packet: &[u8], head: u32, counts: [u8; 8]) -> Result<(Question<
     }
     let Records { edns, well_formed } = reader.records(count(2), count(4), count(6));
     if questions == 0 && why == Why::Malformed && well_formed && edns.is_some() && counts[2..6] == [0; 4] {
-        return Err(Bad { head, question: &[], edns, why: Why::NoQuestion });
+        return Err(Bad { head, echo: header, edns, why: Why::NoQuestion });
     }
     match first {
         Some(question) if questions == 1 && well_formed && why != Why::Opcode => Ok((question, edns)),
-        Some(question) if questions == 1 => Err(Bad { head, question: question.bytes, edns, why }),
-        _ => Err(Bad { head, question: &[], edns, why }),
+        Some(question) if questions == 1 => Err(Bad { head, echo: question.echo, edns, why }),
+        _ => Err(Bad { head, echo: header, edns, why }),
     }
 }
 
 struct Question<'p> {
-    bytes: &'p [u8],
-    name_len: usize,
+    /// The message up to the end of the question.
+    echo: &'p [u8],
+    name: &'p [u8],
     qtype: u16,
     qclass: u16,
 }
@@ -215,9 +225,15 @@ impl<'p> Reader<'p> {
                 break;
             }
         }
-        let name_len = self.at - start;
-        let (qtype, qclass) = (self.u16()?, self.u16()?);
-        Some(Question { bytes: &self.packet[start..self.at], name_len, qtype, qclass })
+        let (before, behind) = self.packet.split_at_checked(self.at)?;
+        let [type_high, type_low, class_high, class_low] = *behind.first_chunk()?;
+        self.at += 4;
+        Some(Question {
+            echo: self.packet.get(..self.at)?,
+            name: before.get(start..)?,
+            qtype: u16::from_be_bytes([type_high, type_low]),
+            qclass: u16::from_be_bytes([class_high, class_low]),
+        })
     }
 
     /// An OPT record of version 0 (RFC 6891 section 6.1.2), if that is what comes next.
@@ -336,7 +352,7 @@ mod tests {
         let bytes = packet([1, 0], [1, 0, 0, 0], &[QUESTION]);
         let mut names = NameBuffer::default();
         let Parsed::Query(query) = parse(&bytes, &mut names) else { panic!() };
-        assert_eq!(query.question, QUESTION);
+        assert_eq!(query.question(), QUESTION);
         assert_eq!(query.name, b"\x03www\x05local\x00");
         assert_eq!((query.qtype, query.qclass, query.edns), (1, 1, None));
     }
@@ -365,7 +381,7 @@ mod tests {
             "another version's options are not judged"
         );
         let Parsed::Bad(bad) = parse(&overrun, &mut names) else { panic!() };
-        assert_eq!((bad.why, bad.question, bad.edns.is_some()), (Why::Malformed, QUESTION, true));
+        assert_eq!((bad.why, &bad.echo[HEADER_LEN..], bad.edns.is_some()), (Why::Malformed, QUESTION, true));
     }
 
     #[test]

@@ -31,7 +31,8 @@ const MAX_AMPLIFICATION: usize = 5;
 pub(super) struct Head<'q> {
     /// The query's id and flags.
     pub(super) asked: u32,
-    pub(super) question: &'q [u8],
+    /// Header and question as sent, or the header alone.
+    pub(super) echo: &'q [u8],
     pub(super) edns: &'q Option<Edns<'q>>,
     pub(super) rcode: ResponseCode,
     /// [`AUTHORITATIVE`], [`TRUNCATED`].
@@ -44,14 +45,16 @@ impl Head<'_> {
     pub(super) fn write(&self, counts: [u16; 3], out: &mut Vec<u8>) {
         let [answers, authorities, additionals] = counts.map(u64::from);
         let head = (self.asked & COPIED) | RESPONSE | self.flags | u32::from(self.rcode.low());
-        let questions = u64::from(!self.question.is_empty());
+        let questions = u64::from(self.echo.len() > HEADER_LEN);
         let additionals = additionals + u64::from(self.edns.is_some());
         let counts = questions << 48 | answers << 32 | authorities << 16 | additionals;
-        let mut header = [0; HEADER_LEN];
-        header[..4].copy_from_slice(&head.to_be_bytes());
-        header[4..].copy_from_slice(&counts.to_be_bytes());
-        out.extend_from_slice(&header);
-        out.extend_from_slice(self.question);
+        let start = out.len();
+        // Header and question at once, then the header as it is to be.
+        out.extend_from_slice(self.echo);
+        if let Some(header) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut::<HEADER_LEN>) {
+            header[..4].copy_from_slice(&head.to_be_bytes());
+            header[4..].copy_from_slice(&counts.to_be_bytes());
+        }
     }
 }
 
@@ -151,7 +154,7 @@ impl<'q> Reply<'q, '_> {
     fn room_in(&self, limit: usize) -> usize {
         let told = self.told.map_or(0, |told| told.octets().len());
         let opt = if self.query.edns.is_some() { OPT_LEN + told } else { 0 };
-        limit.saturating_sub(HEADER_LEN + self.query.question.len() + opt)
+        limit.saturating_sub(self.query.echo.len() + opt)
     }
 
     /// Whether somebody else may have sent the query in the asker's name.
@@ -166,7 +169,7 @@ impl<'q> Reply<'q, '_> {
             return self.limit();
         }
         let opt = self.query.edns.map_or(0, |edns| OPT_LEN + edns.options.len());
-        self.limit().min(MAX_AMPLIFICATION * (HEADER_LEN + self.query.question.len() + opt))
+        self.limit().min(MAX_AMPLIFICATION * (self.query.echo.len() + opt))
     }
 
     /// Octets left for records of answers that grow with the cluster.
@@ -181,7 +184,7 @@ impl<'q> Reply<'q, '_> {
 
     #[inline]
     fn head(&self, rcode: ResponseCode, flags: u32) -> Head<'q> {
-        Head { asked: self.query.head, question: self.query.question, edns: &self.query.edns, rcode, flags }
+        Head { asked: self.query.head, echo: self.query.echo, edns: &self.query.edns, rcode, flags }
     }
 
     /// No records at all, and no authority claimed.

@@ -70,15 +70,19 @@ impl Responder {
     pub fn respond(&mut self, table: &Table, packet: &[u8], asker: &Asker, out: &mut Vec<u8>) -> Outcome {
         let start = out.len();
         let outcome = match parse(packet, &mut self.names) {
-            // What nearly everybody asks.
-            Parsed::Query(query) if is_usual(&query) && self.settings.is_open_to(asker.source) => {
-                match compiled(table, &mut self.dealer, &query, asker, None, out) {
-                    Some(outcome) => outcome,
-                    None => generally(&self.general, &self.settings, table, &query, asker, out),
+            Parsed::Drop => Outcome::Dropped,
+            Parsed::Bad(_) => self.respond_rarely::<true>(table, packet, asker, out),
+            Parsed::Query(query) => {
+                if is_usual(&query) && self.settings.is_open_to(asker.source) {
+                    // What nearly everybody asks.
+                    match compiled(table, &mut self.dealer, &query, asker, None, out) {
+                        Some(outcome) => outcome,
+                        None => generally(&self.general, &self.settings, table, &query, asker, out),
+                    }
+                } else {
+                    self.respond_rarely::<true>(table, packet, asker, out)
                 }
             }
-            Parsed::Drop => Outcome::Dropped,
-            _ => self.respond_rarely::<true>(table, packet, asker, out),
         };
         self.counters.count(outcome);
         if self.rate_limit.is_some() {
@@ -103,9 +107,9 @@ impl Responder {
             return;
         }
         let Some(class) = Class::of(outcome) else { return };
-        let (zone, question, edns) = match parse(packet, &mut self.names) {
-            Parsed::Query(query) => (zone_number(table, query.name), query.question, query.edns),
-            Parsed::Bad(bad) => (0, bad.question, bad.edns),
+        let (zone, echo, edns) = match parse(packet, &mut self.names) {
+            Parsed::Query(query) => (zone_number(table, query.name), query.echo, query.edns),
+            Parsed::Bad(bad) => (0, bad.echo, bad.edns),
             Parsed::Drop => return,
         };
         let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -116,7 +120,7 @@ impl Responder {
             Limited::Slip => {
                 out.truncate(start);
                 let head = packet.first_chunk().map_or(0, |head| u32::from_be_bytes(*head));
-                let head = Head { asked: head, question, edns: &edns, rcode: ResponseCode::NoError, flags: TRUNCATED };
+                let head = Head { asked: head, echo, edns: &edns, rcode: ResponseCode::NoError, flags: TRUNCATED };
                 head.write([0; 3], out);
                 edns.iter().for_each(|edns| edns::append_opt(out, edns, 0));
             }
@@ -405,7 +409,7 @@ fn refuse_bad(settings: &Settings, bad: &Bad<'_>, asker: &Asker, out: &mut Vec<u
         }
         (Why::Malformed | Why::NoQuestion, _) => (ResponseCode::FormErr, None),
     };
-    let head = Head { asked: bad.head, question: bad.question, edns: &bad.edns, rcode, flags: 0 };
+    let head = Head { asked: bad.head, echo: bad.echo, edns: &bad.edns, rcode, flags: 0 };
     head.write([0; 3], out);
     if let Some(edns) = &bad.edns {
         let options = Options { told: told_cookie.as_ref(), remark, zone: None };

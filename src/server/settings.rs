@@ -74,7 +74,13 @@ impl Settings {
     #[inline(always)]
     pub(super) fn is_open_to(&self, source: SocketAddr) -> bool {
         let port = source.port();
-        port != 0 && port != self.own_port && self.access.is_open() && !self.more_own_ports.contains(&port)
+        port != 0 && port != self.own_port && self.access.is_open() && !self.has_more_at(port)
+    }
+
+    /// Whether a port is another one of ours; hardly ever asked further than whether there are others.
+    #[inline(always)]
+    fn has_more_at(&self, port: u16) -> bool {
+        !self.more_own_ports.is_empty() && self.more_own_ports.contains(&port)
     }
 
     /// Whether nobody can have sent a packet from this address: port 0, which no program has, or one of ours. Replies
