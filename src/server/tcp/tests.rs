@@ -81,10 +81,14 @@ impl Served {
         self.assert_accounted();
     }
 
-    /// Every connection accepted is open, or has one reason why it is not.
+    /// Every connection accepted is open, or has one reason why it is not; once nothing changes between two looks.
     fn assert_accounted(&self) {
-        let all: u64 = Closed::ALL.into_iter().map(|why| self.counters.tcp(why)).sum();
-        assert_eq!(self.counters.tcp_accepted(), all + self.counters.tcp_open());
+        let sum = || Closed::ALL.into_iter().map(|why| self.counters.tcp(why)).sum::<u64>() + self.counters.tcp_open();
+        let start = Instant::now();
+        while self.counters.tcp_accepted() != sum() {
+            assert!(start.elapsed() < PATIENCE, "{:?}", counts(&self.counters));
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
