@@ -11,6 +11,10 @@ pub(super) const HEADER_LEN: usize = 12;
 /// Longest name in wire format (RFC 1035 section 2.3.4).
 pub(super) const MAX_NAME: usize = 255;
 
+/// QCLASS IN, the only one that zones are of; and ANY, which asks for whichever there is.
+pub(super) const CLASS_IN: u16 = 1;
+pub(super) const CLASS_ANY: u16 = 255;
+
 const TYPE_OPT: u16 = 41;
 
 /// What a packet is.
@@ -127,6 +131,31 @@ const OPCODE: u32 = 0x7800;
 /// Counts of a header in network byte order: one question and nothing else, or one additional record with it.
 const ONE_QUESTION: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
 const AND_ADDITIONAL: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 1];
+
+/// Reads a packet that asks for nothing but its answer, as nearly all do: one question of class IN, with an OPT of
+/// version 0 without options or with none. `None` for every other packet: [`parse`] reads those. By itself, so that
+/// what it reads stays in registers.
+#[inline(always)]
+pub(super) fn parse_usual<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Option<Query<'p>> {
+    let (head, rest) = packet.split_first_chunk::<4>()?;
+    let head = u32::from_be_bytes(*head);
+    let has_opt = match *rest.first_chunk::<8>()? {
+        _ if head & (RESPONSE | OPCODE) != 0 => return None,
+        ONE_QUESTION => false,
+        AND_ADDITIONAL => true,
+        _ => return None,
+    };
+    let mut reader = Reader { packet, at: HEADER_LEN };
+    let Question { echo, name, qtype, qclass } = reader.question()?;
+    let edns = if has_opt { Some(reader.opt().filter(|edns| edns.options.is_empty())?) } else { None };
+    (qclass == CLASS_IN).then(|| Query { head, echo, name: names.lower(name), qtype, qclass, edns })
+}
+
+/// Whether a packet gets no reply whatever else it holds: fewer octets than a header, or a response.
+#[inline(always)]
+pub(super) fn is_no_query(packet: &[u8]) -> bool {
+    packet.len() < HEADER_LEN || packet[2] & 0x80 != 0
+}
 
 /// Reads a packet. `names` is where a query's name goes; what it holds before does not matter.
 #[inline(always)]

@@ -9,7 +9,7 @@ use super::{
     chaos::{self, CLASS_CHAOS},
     counters::WorkerCounters,
     edns::{self, Edns, Teller, Told},
-    query::{Bad, NameBuffer, Parsed, Query, Why, parse},
+    query::{Bad, CLASS_ANY, CLASS_IN, NameBuffer, Parsed, Query, Why, is_no_query, parse, parse_usual},
     rate_limit::{Class, Limited, RateLimit},
     reply::{Head, Limits, Options, Reply, TRUNCATED, append_opt_with, outcome_of},
 };
@@ -17,10 +17,6 @@ use crate::{
     model::Verdict,
     table::{Answer, Dealer, Found, Remark, Table, ZoneInTable},
 };
-
-/// QCLASS IN, the only one that zones are of; and ANY, which asks for whichever there is.
-const CLASS_IN: u16 = 1;
-const CLASS_ANY: u16 = 255;
 
 /// One worker's answering state. A worker owns it, so nothing in it is shared.
 ///
@@ -69,20 +65,18 @@ impl Responder {
     /// Appends the reply to `packet` to `out` (nothing, when there is none), counts and returns what it became.
     pub fn respond(&mut self, table: &Table, packet: &[u8], asker: &Asker, out: &mut Vec<u8>) -> Outcome {
         let start = out.len();
-        let outcome = match parse(packet, &mut self.names) {
-            Parsed::Drop => Outcome::Dropped,
-            Parsed::Bad(_) => self.respond_rarely::<true>(table, packet, asker, out),
-            Parsed::Query(query) => {
-                if is_usual(&query) && self.settings.is_open_to(asker.source) {
-                    // What nearly everybody asks.
-                    match compiled(table, &mut self.dealer, &query, asker, None, out) {
-                        Some(outcome) => outcome,
-                        None => generally(&self.general, &self.settings, table, &query, asker, out),
-                    }
-                } else {
-                    self.respond_rarely::<true>(table, packet, asker, out)
-                }
-            }
+        // What nearly everybody asks, from where anybody may.
+        let usual = match self.settings.is_open_to(asker.source) {
+            true => parse_usual(packet, &mut self.names),
+            false => None,
+        };
+        let outcome = match usual {
+            Some(query) => match compiled(table, &mut self.dealer, &query, asker, None, out) {
+                Some(outcome) => outcome,
+                None => generally(&self.general, &self.settings, table, &query, asker, out),
+            },
+            None if is_no_query(packet) => Outcome::Dropped,
+            None => self.respond_rarely::<true>(table, packet, asker, out),
         };
         self.counters.count(outcome);
         if self.rate_limit.is_some() {
@@ -198,12 +192,6 @@ impl Responder {
     pub(super) fn counters(&self) -> &WorkerCounters {
         &self.counters
     }
-}
-
-/// Whether a query asks for nothing but its answer.
-#[inline(always)]
-fn is_usual(query: &Query<'_>) -> bool {
-    query.qclass == CLASS_IN && query.edns.is_none_or(|edns| edns.version == 0 && edns.options.is_empty())
 }
 
 /// A number for the zone that answers for a name; 0 for none.
