@@ -18,7 +18,7 @@
 //! | proxy | stands between us and the client, and says in a header who that is; read in `proxy` |
 //! | response rate limiting | what a flood of forged queries gets from us, in `rate_limit` |
 //! | [`encrypted`] | DNS over TLS, HTTPS and QUIC |
-//! | general path | [`General`], hickory-server's handler over the same Table: ANY, aliases, explanations, meta types |
+//! | general path | [`General`], through hickory's types over the same Table: ANY, aliases, explanations, meta types |
 //!
 //! Standards: RFC 1034/1035 (answers, TCP framing), 2181 (RRsets, additional data), 2308 (negative answers),
 //! 4592 (wildcards), 4892 (CHAOS), 6891 (EDNS; its options are listed in `edns`), 7766 (TCP), 8020 (nothing below
@@ -33,6 +33,7 @@ pub mod encrypted;
 #[cfg(test)]
 mod equality;
 mod general;
+mod limiter;
 mod listeners;
 mod proxy;
 mod query;

@@ -147,7 +147,7 @@ pub(super) fn parse_usual<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Op
     };
     let mut reader = Reader { packet, at: HEADER_LEN };
     let Question { echo, name, qtype, qclass } = reader.question()?;
-    let edns = if has_opt { Some(reader.opt().filter(|edns| edns.options.is_empty())?) } else { None };
+    let edns = if has_opt { Some(reader.plain_opt()?) } else { None };
     (qclass == CLASS_IN).then(|| Query { head, echo, name: names.lower(name), qtype, qclass, edns })
 }
 
@@ -158,7 +158,6 @@ pub(super) fn is_no_query(packet: &[u8]) -> bool {
 }
 
 /// Reads a packet. `names` is where a query's name goes; what it holds before does not matter.
-#[inline(always)]
 pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
     let Some((head, rest)) = packet.split_first_chunk::<4>() else { return Parsed::Drop };
     let Some(counts) = rest.first_chunk::<8>() else { return Parsed::Drop };
@@ -166,21 +165,13 @@ pub fn parse<'p>(packet: &'p [u8], names: &'p mut NameBuffer) -> Parsed<'p> {
     if head & RESPONSE != 0 {
         return Parsed::Drop;
     }
-    let mut reader = Reader { packet, at: HEADER_LEN };
-    // What nearly everybody sends is read without counting.
-    let usual = match *counts {
-        ONE_QUESTION if head & OPCODE == 0 => reader.question().map(|question| (question, None)),
-        AND_ADDITIONAL if head & OPCODE == 0 => reader.question().zip(reader.opt().map(Some)),
-        _ => None,
-    };
-    let (question, edns) = match usual {
-        Some(read) => read,
-        // From nobody who may send one; it would be answered as a query with an unknown opcode.
-        None if proxy::starts_with_signature(packet) => return Parsed::Drop,
-        None => match parse_counted(packet, head, *counts) {
-            Ok(read) => read,
-            Err(bad) => return Parsed::Bad(bad),
-        },
+    // From nobody who may send one; it would be answered as a query with an unknown opcode.
+    if proxy::starts_with_signature(packet) {
+        return Parsed::Drop;
+    }
+    let (question, edns) = match parse_counted(packet, head, *counts) {
+        Ok(read) => read,
+        Err(bad) => return Parsed::Bad(bad),
     };
     let Question { echo, name, qtype, qclass } = question;
     Parsed::Query(Query { head, echo, name: names.lower(name), qtype, qclass, edns })
@@ -265,18 +256,13 @@ impl<'p> Reader<'p> {
         })
     }
 
-    /// An OPT record of version 0 (RFC 6891 section 6.1.2), if that is what comes next.
+    /// An OPT record of version 0 without options (RFC 6891 section 6.1.2), if that is what comes next.
     #[inline(always)]
-    fn opt(&self) -> Option<Edns<'p>> {
-        let (record, data) = self.packet.get(self.at..)?.split_first_chunk::<OPT_LEN>()?;
-        let [0, 0, 41, size_high, size_low, _, 0, flags, _, len_high, len_low] = *record else { return None };
-        let len = u16::from_be_bytes([len_high, len_low]);
-        let options = if len == 0 { &[] } else { data.get(..usize::from(len))? };
-        if len > 0 && !edns::well_formed(options) {
-            return None;
-        }
+    fn plain_opt(&self) -> Option<Edns<'p>> {
+        let record = self.packet.get(self.at..)?.first_chunk::<OPT_LEN>()?;
+        let [0, 0, 41, size_high, size_low, _, 0, flags, _, 0, 0] = *record else { return None };
         let udp_size = u16::from_be_bytes([size_high, size_low]);
-        Some(Edns { udp_size, version: 0, dnssec_ok: flags & 0x80 != 0, options })
+        Some(Edns { udp_size, version: 0, dnssec_ok: flags & 0x80 != 0, options: &[] })
     }
 
     /// The records behind the question. Answers and authorities in a query mean nothing, but must be well-formed;

@@ -114,7 +114,6 @@ pub(super) struct RateLimit {
     clock: u64,
     /// When the last reply was checked, in milliseconds.
     checked: u64,
-    /// None until a reply is checked, which workers of connections never have done.
     sets: Box<[[Bucket; WAYS]]>,
     keys: RandomState,
     log: Log,
@@ -145,7 +144,7 @@ impl RateLimit {
             rate: (rate / workers.max(1) as u64).max(1),
             clock: 0,
             checked: 0,
-            sets: Box::default(),
+            sets: vec![[Bucket::default(); WAYS]; SETS].into_boxed_slice(),
             keys: RandomState::new(),
             log: Log::default(),
             counters,
@@ -174,9 +173,6 @@ impl RateLimit {
     }
 
     fn take(&mut self, client: IpAddr, class: Class, zone: u64, now: u64) -> Limited {
-        if self.sets.is_empty() {
-            self.sets = vec![[Bucket::default(); WAYS]; SETS].into_boxed_slice();
-        }
         let prefix = Prefix::around(client, self.prefix_len(client));
         let zone = if class == Class::Error { 0 } else { zone };
         let hash = self.keys.hash_one((prefix.address, class as u8, zone));

@@ -1,6 +1,6 @@
 //! One answer to one packet: the same for every transport and for tests.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 
@@ -9,9 +9,9 @@ use super::{
     chaos::{self, CLASS_CHAOS},
     counters::WorkerCounters,
     edns::{self, Edns, Teller, Told},
+    limiter::Limiter,
     query::{Bad, CLASS_ANY, CLASS_IN, NameBuffer, Parsed, Query, Why, is_no_query, parse, parse_usual},
-    rate_limit::{Class, Limited, RateLimit},
-    reply::{Head, Limits, Options, Reply, TRUNCATED, append_opt_with, outcome_of},
+    reply::{Head, Limits, Options, Reply, append_opt_with, outcome_of},
 };
 use crate::{
     model::Verdict,
@@ -28,16 +28,7 @@ pub struct Responder {
     counters: Arc<WorkerCounters>,
     settings: Arc<Settings>,
     names: NameBuffer,
-    rate_limit: Option<Box<Limiter>>,
-}
-
-/// Response rate limiting of one worker.
-struct Limiter {
-    limit: RateLimit,
-    /// When its clock began.
-    began: Instant,
-    /// Whether the query that is being answered brought a valid cookie.
-    is_verified: bool,
+    limiter: Option<Box<Limiter>>,
 }
 
 impl Responder {
@@ -50,15 +41,14 @@ impl Responder {
             dealer: Dealer::new(seed),
             counters,
             names: NameBuffer::default(),
-            rate_limit: None,
+            limiter: None,
         }
     }
 
     /// The same that limits the rate of its replies, where the operator says so: for datagrams, whose senders may be
     /// forged.
     pub fn limiting_rate(mut self) -> Self {
-        let limit = RateLimit::new(&self.settings.rate_limit, self.settings.workers, self.counters.clone());
-        self.rate_limit = limit.map(|limit| Box::new(Limiter { limit, began: Instant::now(), is_verified: false }));
+        self.limiter = Limiter::new(&self.settings, self.counters.clone());
         self
     }
 
@@ -79,46 +69,10 @@ impl Responder {
             None => self.respond_rarely::<true>(table, packet, asker, out),
         };
         self.counters.count(outcome);
-        if self.rate_limit.is_some() {
-            self.limit(table, packet, asker, outcome, out, start);
+        if let Some(limiter) = &mut self.limiter {
+            limiter.judge(table, packet, asker, outcome, out, start);
         }
         outcome
-    }
-
-    /// Takes a reply back, or cuts it, where its kind is sent to its like too often.
-    #[cold]
-    fn limit(
-        &mut self,
-        table: &Table,
-        packet: &[u8],
-        asker: &Asker,
-        outcome: Outcome,
-        out: &mut Vec<u8>,
-        start: usize,
-    ) {
-        let Some(Limiter { limit, began, is_verified }) = self.rate_limit.as_deref_mut() else { return };
-        if std::mem::take(is_verified) || !asker.transport.is_datagram() || out.len() == start {
-            return;
-        }
-        let Some(class) = Class::of(outcome) else { return };
-        let (zone, echo, edns) = match parse(packet, &mut self.names) {
-            Parsed::Query(query) => (zone_number(table, query.name), query.echo, query.edns),
-            Parsed::Bad(bad) => (0, bad.echo, bad.edns),
-            Parsed::Drop => return,
-        };
-        let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match limit.check(asker.source.ip(), class, zone, now) {
-            Limited::Pass => {}
-            Limited::Drop => out.truncate(start),
-            // As long as the query at most, so that nothing is gained by forging it.
-            Limited::Slip => {
-                out.truncate(start);
-                let head = packet.first_chunk().map_or(0, |head| u32::from_be_bytes(*head));
-                let head = Head { asked: head, echo, edns: &edns, rcode: ResponseCode::NoError, flags: TRUNCATED };
-                head.write([0; 3], out);
-                edns.iter().for_each(|edns| edns::append_opt(out, edns, 0));
-            }
-        }
     }
 
     /// The same with every well-formed query answered by the general path, nothing counted and nothing limited: for
@@ -137,7 +91,7 @@ impl Responder {
         asker: &Asker,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        let Responder { dealer, general, settings, names, rate_limit, .. } = self;
+        let Responder { dealer, general, settings, names, limiter, .. } = self;
         if settings.is_forged(asker.source) {
             return Outcome::Dropped;
         }
@@ -148,7 +102,7 @@ impl Responder {
             _ if verdict == Verdict::Drop => Outcome::Denied,
             Parsed::Bad(bad) => {
                 let (outcome, is_verified) = refuse_bad(settings, &bad, asker, out);
-                rate_limit.iter_mut().for_each(|limiter| limiter.is_verified = is_verified);
+                limiter.iter_mut().for_each(|limiter| limiter.is_verified = is_verified);
                 outcome
             }
             Parsed::Query(query) => {
@@ -168,7 +122,7 @@ impl Responder {
                 if verdict == Verdict::Refuse {
                     return deny(Reply { query: &query, told: told.as_ref(), transport: asker.transport, table, out });
                 }
-                if let (Some(limiter), Some(told)) = (rate_limit, &told) {
+                if let (Some(limiter), Some(told)) = (limiter, &told) {
                     limiter.is_verified = told.cookie.is_some_and(|cookie| cookie.is_valid);
                 }
                 let told = told.as_ref();
@@ -191,14 +145,6 @@ impl Responder {
     /// The counters of this worker.
     pub(super) fn counters(&self) -> &WorkerCounters {
         &self.counters
-    }
-}
-
-/// A number for the zone that answers for a name; 0 for none.
-fn zone_number(table: &Table, name: &[u8]) -> u64 {
-    match table.find(name) {
-        Found::Missing(zone) | Found::Name(zone, _) => Arc::as_ptr(&zone.zone.source) as usize as u64,
-        Found::Outside => 0,
     }
 }
 
