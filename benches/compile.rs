@@ -78,7 +78,10 @@ impl Cluster {
         }
         let listen = vec!["192.0.2.53:53".parse().unwrap()];
         let source = Arc::new(ZoneSource { config, statics: StaticZone::default(), listen, demand: Arc::default() });
-        Cluster { source, view: ClusterView { topology: Arc::new(topology), health: Arc::new(health) } }
+        Cluster {
+            source,
+            view: ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() },
+        }
     }
 
     /// The cluster with one node down.

@@ -14,7 +14,13 @@
 //! | Table | the controller |
 //! | state file | the controller's writer |
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -26,11 +32,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
+    admin::{Sight, ZoneSight},
     config::{Config, Problem, Seed, ZoneConfig},
-    controller::{Controller, Zone},
+    controller::{Compiles, Controller, Zone},
     discovery, health,
     http::NodeClient,
-    model::{Demand, Health, Scope, Source, Topology},
+    journal::Journal,
+    model::{Demand, Health, Overrides, Scope, Source, Topology},
     server::{
         self, BindError, Counters, LimitReport, Running, Transport,
         encrypted::{ConnectionCounters, SetupError},
@@ -52,8 +60,9 @@ pub struct App {
     running: Running,
     tasks: JoinSet<&'static str>,
     stop: CancellationToken,
-    table: Arc<ArcSwap<Table>>,
-    counters: Counters,
+    sight: Sight,
+    /// What operators forced.
+    overrides: watch::Sender<Arc<Overrides>>,
 }
 
 /// Why a server did not start.
@@ -110,15 +119,30 @@ pub fn load_zones(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
 pub async fn start(config: &Config) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
     let bound = server::bind(&config.server)?.with_encrypted()?;
-    let (table, counters) = (Arc::new(ArcSwap::from_pointee(Table::default())), Counters::default());
+    let overrides = watch::Sender::new(Arc::default());
+    let mut sight = Sight {
+        table: Arc::new(ArcSwap::from_pointee(Table::default())),
+        counters: Counters::default(),
+        connections: ConnectionCounters::default(),
+        zones: Arc::default(),
+        compiles: Arc::new(Compiles::default()),
+        journal: Journal::default(),
+        overrides: overrides.subscribe(),
+        reloads: Arc::default(),
+        started: SystemTime::now(),
+        listen: Arc::default(),
+        identity: config.server.identity.clone(),
+    };
     let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
 
+    let mut starting = Starting { sight: &sight, tasks: &mut tasks, stop: &stop, sights: Vec::new() };
     let mut zones = Vec::new();
     for (zone, statics) in config.zones.iter().zip(statics) {
-        let zone = start_zone(zone, statics, bound.addresses(), config.server.state_dir.as_ref(), &mut tasks, &stop)?;
-        zones.push(zone);
+        zones.push(starting.zone(zone, statics, bound.addresses(), config.server.state_dir.as_ref())?);
     }
-    let mut controller = Controller::new(zones, table.clone());
+    sight.zones.store(Arc::new(starting.sights));
+    let (table, compiles) = (sight.table.clone(), sight.compiles.clone());
+    let mut controller = Controller::new(zones, table, compiles, sight.journal.clone());
     if let Some(dir) = &config.server.state_dir {
         for zone in controller.zones() {
             let writer = zone.writer(dir.clone(), stop.clone());
@@ -133,9 +157,12 @@ pub async fn start(config: &Config) -> Result<App, StartError> {
         controller.run(stopping).await;
         "the controller"
     });
-    tasks.spawn(tell_limits(LimitReport::new(&counters), stop.clone()));
-    let running = bound.run(&table, &counters, fastrand::u64(..)).map_err(StartError::Workers)?;
-    Ok(App { running, tasks, stop, table, counters })
+    tasks.spawn(tell_limits(LimitReport::new(&sight.counters), stop.clone()));
+    let running = bound.run(&sight.table, &sight.counters, fastrand::u64(..)).map_err(StartError::Workers)?;
+    sight.connections = running.connections().clone();
+    let plain = running.addresses().iter().map(|address| (Transport::Udp, *address));
+    sight.listen.store(Arc::new(plain.chain(running.encrypted().iter().copied()).collect()));
+    Ok(App { running, tasks, stop, sight, overrides })
 }
 
 /// Tells in the log what limits do, as long as they do anything.
@@ -151,67 +178,83 @@ async fn tell_limits(mut report: LimitReport, stop: CancellationToken) -> &'stat
     }
 }
 
-fn start_zone(
-    zone: &ZoneConfig,
-    statics: StaticZone,
-    listen: &[SocketAddr],
-    state_dir: Option<&PathBuf>,
-    tasks: &mut JoinSet<&'static str>,
-    stop: &CancellationToken,
-) -> Result<Zone, StartError> {
-    let name = zone.name();
-    let (epoch, initial) = beginning(zone, state_dir);
-    let wake = Arc::new(Notify::new());
-    let waker = wake.clone();
-    let demand = Arc::new(Demand::new(move || waker.notify_one()));
-    let (publish_topology, topology) = watch::channel(Arc::new(initial.clone()));
-    let (publish_health, health) =
-        watch::channel(Arc::new(Health { disabled: !zone.health.enabled, ..Health::default() }));
+/// What starts zones.
+struct Starting<'a> {
+    sight: &'a Sight,
+    tasks: &'a mut JoinSet<&'static str>,
+    stop: &'a CancellationToken,
+    sights: Vec<ZoneSight>,
+}
 
-    if zone.cluster.seeds.is_empty() {
-        tracing::info!(zone = %name, "no seeds: the zone serves only its static records");
-    } else {
-        let failed = |error: &dyn std::error::Error| StartError::Client {
-            zone: name.clone(),
-            reason: error.source().unwrap_or(error).to_string(),
-        };
-        let poller = discovery::run(discovery::Options {
-            client: NodeClient::new(&zone.cluster, discovery::LIMITS).map_err(|error| failed(&error))?,
-            cluster: zone.cluster.clone(),
-            datacenters: zone.datacenters(),
-            fall: zone.health.fall,
-            initial,
-            demand: demand.clone(),
-            wake,
-            publish: publish_topology,
-            stop: stop.clone(),
-            seed: fastrand::u64(..),
-            stats: Arc::default(),
-        });
-        let span = tracing::error_span!("discovery", zone = %name);
-        tasks.spawn(async move {
-            poller.instrument(span).await;
-            "a zone's poller"
-        });
-        let prober = health::run(
-            zone.cluster.clone(),
-            zone.health.clone(),
-            topology.clone(),
-            publish_health,
-            Arc::default(),
-            stop.clone(),
-            fastrand::u64(..),
-        );
-        let span = tracing::error_span!("health", zone = %name);
-        tasks.spawn(async move {
-            if let Err(error) = prober.instrument(span).await {
-                tracing::error!(%error);
-            }
-            "a zone's prober"
-        });
+impl Starting<'_> {
+    fn zone(
+        &mut self,
+        zone: &ZoneConfig,
+        statics: StaticZone,
+        listen: &[SocketAddr],
+        state_dir: Option<&PathBuf>,
+    ) -> Result<Zone, StartError> {
+        let Starting { sight, tasks, stop, sights } = self;
+        let (name, stop) = (zone.name(), *stop);
+        let journal = sight.journal.of(&name);
+        let (asked, probes): (Arc<discovery::Stats>, Arc<health::Stats>) = Default::default();
+        let (epoch, initial) = beginning(zone, state_dir);
+        let wake = Arc::new(Notify::new());
+        let waker = wake.clone();
+        let demand = Arc::new(Demand::new(move || waker.notify_one()));
+        let (publish_topology, topology) = watch::channel(Arc::new(initial.clone()));
+        let (publish_health, health) =
+            watch::channel(Arc::new(Health { disabled: !zone.health.enabled, ..Health::default() }));
+
+        if zone.cluster.seeds.is_empty() {
+            tracing::info!(zone = %name, "no seeds: the zone serves only its static records");
+        } else {
+            let failed = |error: &dyn std::error::Error| StartError::Client {
+                zone: name.clone(),
+                reason: error.source().unwrap_or(error).to_string(),
+            };
+            let poller = discovery::run(discovery::Options {
+                client: NodeClient::new(&zone.cluster, discovery::LIMITS).map_err(|error| failed(&error))?,
+                cluster: zone.cluster.clone(),
+                datacenters: zone.datacenters(),
+                fall: zone.health.fall,
+                initial,
+                demand: demand.clone(),
+                wake,
+                publish: publish_topology,
+                stop: stop.clone(),
+                seed: fastrand::u64(..),
+                stats: asked.clone(),
+                journal: journal.clone(),
+            });
+            let span = tracing::error_span!("discovery", zone = %name);
+            tasks.spawn(async move {
+                poller.instrument(span).await;
+                "a zone's poller"
+            });
+            let prober = health::run(health::Options {
+                cluster: zone.cluster.clone(),
+                health: zone.health.clone(),
+                topology: topology.clone(),
+                publish: publish_health,
+                stats: probes.clone(),
+                journal,
+                stop: stop.clone(),
+                seed: fastrand::u64(..),
+            });
+            let span = tracing::error_span!("health", zone = %name);
+            tasks.spawn(async move {
+                if let Err(error) = prober.instrument(span).await {
+                    tracing::error!(%error);
+                }
+                "a zone's prober"
+            });
+        }
+        let source = ZoneSource { config: zone.clone(), statics, listen: listen.to_vec(), demand };
+        let (discovery, overrides) = (asked, sight.overrides.clone());
+        sights.push(ZoneSight { name, topology: topology.clone(), health: health.clone(), discovery, probes });
+        Ok(Zone::new(Arc::new(source), epoch, topology, health, overrides))
     }
-    let source = ZoneSource { config: zone.clone(), statics, listen: listen.to_vec(), demand };
-    Ok(Zone::new(Arc::new(source), epoch, topology, health))
 }
 
 /// What a zone begins with: the epoch and topology of an earlier run, or nothing.
@@ -266,12 +309,22 @@ impl App {
 
     /// What queries became.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.sight.counters
     }
 
     /// The Table now served.
     pub fn table(&self) -> Arc<Table> {
-        self.table.load_full()
+        self.sight.table.load_full()
+    }
+
+    /// All that can be looked at.
+    pub fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    /// What operators forced; what is sent here holds from the next compile on.
+    pub fn overrides(&self) -> &watch::Sender<Arc<Overrides>> {
+        &self.overrides
     }
 
     /// Waits until a part ends that never should.

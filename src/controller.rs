@@ -1,9 +1,10 @@
 //! Compiles what pollers and probers find, and swaps the Table: the Table's only writer.
 
+mod compiles;
+mod log;
 mod retired;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     future::Future,
     path::PathBuf,
     pin::Pin,
@@ -19,12 +20,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::compiles::Compiles;
 use self::retired::Retired;
 use crate::{
-    model::{ClusterView, Health, Scope, Topology},
-    plan::{Family, FamilyPlan, ScopePlan, Serving},
+    journal::Journal,
+    model::{ClusterView, Health, Overrides, Topology},
     state,
-    table::{CompiledZone, Refusal, Table, ZonePlan, ZoneSource, compile_zone, next_epoch},
+    table::{CompiledZone, Table, ZonePlan, ZoneSource, compile_zone, next_epoch},
 };
 
 /// Least time between two compiles, so that a storm of changes costs one compile per this time and none is late by
@@ -50,6 +52,9 @@ pub(crate) struct Zone {
     source: Arc<ZoneSource>,
     topology: watch::Receiver<Arc<Topology>>,
     health: watch::Receiver<Arc<Health>>,
+    overrides: watch::Receiver<Arc<Overrides>>,
+    /// When its decisions may change though nothing else does.
+    next_change: Option<SystemTime>,
     /// The epoch of an earlier run.
     epoch: Option<u32>,
     compiled: Option<Arc<CompiledZone>>,
@@ -65,11 +70,14 @@ impl Zone {
         epoch: Option<u32>,
         topology: watch::Receiver<Arc<Topology>>,
         health: watch::Receiver<Arc<Health>>,
+        overrides: watch::Receiver<Arc<Overrides>>,
     ) -> Self {
         Zone {
             source,
             topology,
             health,
+            overrides,
+            next_change: None,
             epoch,
             compiled: None,
             logged: None,
@@ -82,8 +90,11 @@ impl Zone {
         let view = ClusterView {
             topology: self.topology.borrow_and_update().clone(),
             health: self.health.borrow_and_update().clone(),
+            overrides: self.overrides.borrow_and_update().clone(),
+            now: SystemTime::now(),
         };
         let plan = ZonePlan::after(self.compiled.as_ref().map(|compiled| &*compiled.plan), &self.source, &view);
+        self.next_change = plan.next_change.0;
         if self.compiled.as_ref().is_some_and(|compiled| *compiled.plan == plan) {
             return false;
         }
@@ -97,9 +108,10 @@ impl Zone {
     }
 
     /// Logs what changed in the decisions since they were logged last.
-    fn log(&mut self) {
+    fn log(&mut self, journal: &Journal) {
         let Some(compiled) = &self.compiled else { return };
-        log_changes(&self.source.config.name(), self.logged.as_deref(), &compiled.plan);
+        let zone = self.source.config.name();
+        log::changes(&log::Log { zone: &zone, journal }, self.logged.as_deref(), &compiled.plan);
         self.logged = Some(compiled.plan.clone());
     }
 
@@ -163,15 +175,23 @@ pub(crate) struct Controller {
     retired: Retired,
     /// The start is over: changes are logged.
     logging: bool,
+    compiles: Arc<Compiles>,
+    journal: Journal,
 }
 
 impl Controller {
     /// Compiles every zone once, so that static records and remembered nodes are served from the first query on.
-    pub(crate) fn new(mut zones: Vec<Zone>, table: Arc<ArcSwap<Table>>) -> Self {
+    pub(crate) fn new(
+        mut zones: Vec<Zone>,
+        table: Arc<ArcSwap<Table>>,
+        compiles: Arc<Compiles>,
+        journal: Journal,
+    ) -> Self {
         for zone in &mut zones {
-            zone.compile();
+            compiles.timed(|| zone.compile());
         }
-        let mut controller = Controller { zones, table, retired: Retired::default(), logging: false };
+        let retired = Retired::default();
+        let mut controller = Controller { zones, table, retired, logging: false, compiles, journal };
         controller.publish();
         controller
     }
@@ -184,7 +204,8 @@ impl Controller {
     /// Compiles what changed, and frees what nobody reads any more.
     fn turn(&mut self) {
         self.retired.free();
-        let changes = self.zones.iter_mut().filter_map(|zone| zone.compile().then_some(())).count();
+        let compiles = &self.compiles;
+        let changes = self.zones.iter_mut().filter_map(|zone| compiles.timed(|| zone.compile()).then_some(())).count();
         if changes > 0 {
             self.publish();
             if self.logging {
@@ -196,10 +217,17 @@ impl Controller {
     fn publish(&mut self) {
         let table = Table::new(self.zones.iter().filter_map(|zone| zone.compiled.clone()));
         self.retired.keep(self.table.swap(Arc::new(table)));
+        self.compiles.count_swap();
     }
 
     fn log(&mut self) {
-        self.zones.iter_mut().for_each(Zone::log);
+        self.zones.iter_mut().for_each(|zone| zone.log(&self.journal));
+    }
+
+    /// When a zone's decisions may change though nothing happens.
+    fn due(&self) -> Option<Instant> {
+        let next = self.zones.iter().filter_map(|zone| zone.next_change).min()?;
+        Instant::now().checked_add(next.duration_since(SystemTime::now()).unwrap_or_default())
     }
 
     /// Follows the zones until told to stop.
@@ -207,8 +235,10 @@ impl Controller {
         let log_from = Instant::now() + QUIET_START;
         loop {
             let free_at = Instant::now() + FREE_AFTER;
+            let due = self.due();
             let change = tokio::select! {
                 () = changed(&mut self.zones) => true,
+                () = sleep_until(due.unwrap_or(free_at)), if due.is_some() => true,
                 () = sleep_until(free_at), if !self.retired.is_empty() => false,
                 () = sleep_until(log_from), if !self.logging => {
                     self.logging = true;
@@ -241,9 +271,10 @@ impl Controller {
 async fn changed(zones: &mut [Zone]) {
     let mut waiting: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = vec![Box::pin(std::future::pending())];
     for zone in zones {
-        let (topology, health) = (&mut zone.topology, &mut zone.health);
+        let Zone { topology, health, overrides, .. } = zone;
         waiting.push(Box::pin(changed_or_never(topology)));
         waiting.push(Box::pin(changed_or_never(health)));
+        waiting.push(Box::pin(changed_or_never(overrides)));
     }
     select_all(waiting).await;
 }
@@ -260,51 +291,6 @@ fn clock() -> u32 {
     (since.as_millis() / CLOCK_TICK.as_millis()) as u32
 }
 
-/// One line per transition: what a person at 3 a.m. needs to know of the answers.
-fn log_changes(zone: &str, before: Option<&ZonePlan>, now: &ZonePlan) {
-    let known: BTreeSet<&Refusal> = before.map(|plan| plan.names.refused.iter().collect()).unwrap_or_default();
-    for refusal in now.names.refused.iter().filter(|refusal| !known.contains(refusal)) {
-        tracing::warn!(zone, "{refusal}");
-    }
-    if !now.scopes.is_empty() && !now.is_ready() {
-        // One line for all scopes: what is missing is the cluster.
-        if before.is_none_or(ZonePlan::is_ready) {
-            tracing::error!(zone, "no node was ever known to serve: every name of the cluster is SERVFAIL");
-        }
-        return;
-    }
-    let earlier: BTreeMap<&Vec<Scope>, &ScopePlan> =
-        before.iter().flat_map(|plan| &plan.scopes).map(|scope| (&scope.chain, scope)).collect();
-    for scope in &now.scopes {
-        let earlier = earlier.get(&scope.chain);
-        let name = scope.chain.first().map_or_else(String::new, Scope::to_string);
-        for (family, rtype) in [(Family::V4, "A"), (Family::V6, "AAAA")] {
-            let told = |plan: &FamilyPlan| match plan {
-                FamilyPlan::Absent => None,
-                FamilyPlan::Unready => Some((usize::MAX, Serving::Live)),
-                FamilyPlan::Serve { level, serving, .. } => Some((*level, *serving)),
-            };
-            let (was, is) = (earlier.and_then(|earlier| told(earlier.family(family))), told(scope.family(family)));
-            if was == is {
-                continue;
-            }
-            match is {
-                None => {}
-                Some((usize::MAX, _)) => {
-                    tracing::error!(zone, scope = name, rtype, "no node was ever known to serve: SERVFAIL")
-                }
-                Some((_, Serving::LastKnown)) => {
-                    tracing::error!(zone, scope = name, rtype, "no eligible node: answering the last known good ones")
-                }
-                Some((0, Serving::Live)) => tracing::info!(zone, scope = name, rtype, "answering live nodes"),
-                Some((level, Serving::Live)) => {
-                    tracing::warn!(zone, scope = name, rtype, fallback = %scope.chain[level], "falling back")
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{net::IpAddr, sync::Weak};
@@ -317,6 +303,10 @@ mod tests {
         model::{Listing, Member, Node, Source},
         zone::file::StaticZone,
     };
+
+    fn controller(zone: Zone, table: Arc<ArcSwap<Table>>) -> Controller {
+        Controller::new(vec![zone], table, Arc::default(), Journal::default())
+    }
 
     /// A topology of this many nodes.
     fn topology(nodes: u8) -> Arc<Topology> {
@@ -336,14 +326,15 @@ mod tests {
         let source = ZoneSource { config, statics: StaticZone::default(), listen: Vec::new(), demand: Arc::default() };
         let (publish, topology) = watch::channel(topology(1));
         let health = watch::Sender::new(Arc::new(Health { disabled: true, ..Health::default() }));
-        (publish, Zone::new(Arc::new(source), None, topology, health.subscribe()))
+        let overrides = watch::Sender::default().subscribe();
+        (publish, Zone::new(Arc::new(source), None, topology, health.subscribe(), overrides))
     }
 
     /// A controller at work over [`zone`].
     fn controlled() -> (watch::Sender<Arc<Topology>>, Arc<ArcSwap<Table>>, CancellationToken) {
         let (publish, zone) = zone();
         let (table, stop) = (Arc::new(ArcSwap::from_pointee(Table::default())), CancellationToken::new());
-        tokio::spawn(Controller::new(vec![zone], table.clone()).run(stop.clone()));
+        tokio::spawn(controller(zone, table.clone()).run(stop.clone()));
         (publish, table, stop)
     }
 
@@ -385,7 +376,7 @@ mod tests {
     #[test]
     fn a_table_that_is_read_outlives_its_reader_and_is_then_freed() {
         let (publish, zone) = zone();
-        let mut controller = Controller::new(vec![zone], Arc::new(ArcSwap::from_pointee(Table::default())));
+        let mut controller = controller(zone, Arc::new(ArcSwap::from_pointee(Table::default())));
         let table = controller.table.clone();
         let first = change(&publish, &mut controller, 2);
         let reader = table.load();
@@ -406,7 +397,7 @@ mod tests {
     #[test]
     fn of_a_thousand_changes_only_the_tables_in_use_are_left() {
         let (publish, zone) = zone();
-        let mut controller = Controller::new(vec![zone], Arc::new(ArcSwap::from_pointee(Table::default())));
+        let mut controller = controller(zone, Arc::new(ArcSwap::from_pointee(Table::default())));
         let (mut tables, mut decks) = (Vec::new(), Vec::new());
         let table = controller.table.clone();
         // One that never lets go.
@@ -431,7 +422,7 @@ mod tests {
     #[test]
     fn readers_that_never_let_go_do_not_make_it_keep_ever_more() {
         let (publish, zone) = zone();
-        let mut controller = Controller::new(vec![zone], Arc::new(ArcSwap::from_pointee(Table::default())));
+        let mut controller = controller(zone, Arc::new(ArcSwap::from_pointee(Table::default())));
         let table = controller.table.clone();
         let held: Vec<Arc<Table>> = (0..100u8)
             .map(|nodes| {
@@ -461,7 +452,7 @@ mod tests {
     #[tokio::test]
     async fn a_storm_of_changes_costs_one_compile_per_interval() {
         let (publish, table, stop) = controlled();
-        let mut epochs = BTreeSet::from([served(&table).0]);
+        let mut epochs = std::collections::BTreeSet::from([served(&table).0]);
         let start = Instant::now();
         for round in 0..200u32 {
             publish.send_replace(topology(2 + (round % 3) as u8));

@@ -24,10 +24,12 @@
 //! | | [`discovery`] | asks several nodes for their lists and merges them: which nodes there are, and where |
 //! | | [`health`] | probes every node: which of them serve |
 //! | the askers' side | [`server`] | sockets, packets, EDNS, counters; the general path through hickory |
-//! | around | [`state`] | the last topology on disk, for a start while the cluster is out of reach |
+//! | around | [`journal`] | the last changes, with their causes |
+//! | | [`state`] | the last topology on disk, for a start while the cluster is out of reach |
 //! | | [`sim`] | a simulated cluster on loopback addresses: the demo and the tests run on it |
 //! | | [`telemetry`] | logs |
-//! | on top | `controller` | compiles what discovery and health find, and swaps the Table |
+//! | on top | [`controller`] | compiles what discovery and health find, and swaps the Table |
+//! | | [`admin`] | the operators' side: what a running server lets itself be asked, over HTTP |
 //! | | [`app`] | assembles everything |
 //! | | [`cli`] | the commands |
 //!
@@ -38,7 +40,7 @@
 //! - `model` knows nobody, `config` knows `model`.
 //! - `zone`, `plan` and `table` know these and each other in that order. They compute: no clock, no runtime, no network,
 //!   no random numbers but from a generator passed in.
-//! - `discovery` and `health` know `config`, `model` and `http`, never each other.
+//! - `discovery` and `health` know `config`, `model`, `http` and `journal`, never each other.
 //! - `server` knows `table`, never where a Table comes from.
 //! - Only `controller`, `app` and `cli` see all.
 //! - reqwest stays in `http`, figment in `config`, hickory-server in the general path of `server`.
@@ -52,13 +54,15 @@
 //! - A task that ends unexpectedly ends the process, loudly.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test's unwrap is an assertion"))]
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
-mod controller;
+pub mod controller;
 pub mod discovery;
 pub mod health;
 pub mod http;
+pub mod journal;
 pub mod model;
 pub mod plan;
 pub mod server;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 use hickory_proto::rr::Name;
 
 use super::{
-    Answers, ClusterConfig, CookieConfig, HealthConfig, RateLimitConfig, Scheme, ServerConfig, TcpConfig, TlsConfig,
-    ZoneConfig,
+    AdminConfig, Answers, ClusterConfig, CookieConfig, HealthConfig, LogConfig, QueryLogConfig, RateLimitConfig,
+    Scheme, ServerConfig, TcpConfig, TlsConfig, ZoneConfig,
 };
 use crate::model::{Access, Prefixes};
 
@@ -22,6 +22,10 @@ impl Default for ServerConfig {
             workers: 0,
             pin_workers: false,
             state_dir: None,
+            user: None,
+            control: None,
+            overrides: None,
+            watch_files: true,
             identity: None,
             version: None,
             proxy_from: Prefixes::default(),
@@ -30,7 +34,23 @@ impl Default for ServerConfig {
             tcp: TcpConfig::default(),
             rate_limit: RateLimitConfig::default(),
             tls: TlsConfig::default(),
+            admin: AdminConfig::default(),
+            log: LogConfig::default(),
+            query_log: QueryLogConfig::default(),
         }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        // The port of DNS and that of many HTTP servers in one; loopback, since whoever reaches it may steer.
+        AdminConfig { listen: vec![(Ipv4Addr::LOCALHOST, 8053).into()], is_default: true, token_file: None }
+    }
+}
+
+impl Default for QueryLogConfig {
+    fn default() -> Self {
+        QueryLogConfig { file: None, sample: 1.0, dnstap: None }
     }
 }
 
@@ -68,6 +88,7 @@ impl ZoneConfig {
             apex,
             file: None,
             ttl: Duration::from_secs(5),
+            min_ttl: Duration::from_secs(1),
             answers: Answers::Auto,
             subnet_prefix_v4: 24,
             datacenter_failover: false,
@@ -90,6 +111,7 @@ impl Default for ClusterConfig {
             active_interval: Duration::from_secs(1),
             idle_interval: Duration::from_secs(1),
             datacenters: BTreeMap::new(),
+            removal_cap: 0.5,
         }
     }
 }
@@ -103,6 +125,7 @@ impl Default for HealthConfig {
             rise: 2,
             fall: 2,
             panic_threshold: 0.5,
+            slow_start: Duration::from_secs(30),
         }
     }
 }

@@ -22,6 +22,12 @@ pub(super) enum Section {
     RateLimit,
     /// `[server.tls]`
     Tls,
+    /// `[admin]`
+    Admin,
+    /// `[log]`
+    Log,
+    /// `[query_log]`
+    QueryLog,
     /// `[zones."NAME"]`
     Zone,
     /// `[zones."NAME".cluster]`
@@ -45,6 +51,9 @@ impl Section {
                 | Section::Tcp
                 | Section::RateLimit
                 | Section::Tls
+                | Section::Admin
+                | Section::Log
+                | Section::QueryLog
         )
     }
 
@@ -67,6 +76,9 @@ impl Section {
             Section::Tcp => "[server.tcp]".to_owned(),
             Section::RateLimit => "[server.rate_limit]".to_owned(),
             Section::Tls => "[server.tls]".to_owned(),
+            Section::Admin => "[admin]".to_owned(),
+            Section::Log => "[log]".to_owned(),
+            Section::QueryLog => "[query_log]".to_owned(),
             Section::Zone => format!("[{zone}]"),
             Section::Cluster => format!("[{zone}.cluster]"),
             Section::Health => format!("[{zone}.health]"),
@@ -148,6 +160,9 @@ impl Key {
             Section::Tcp => "SERVER__TCP__",
             Section::RateLimit => "SERVER__RATE_LIMIT__",
             Section::Tls => "SERVER__TLS__",
+            Section::Admin => "ADMIN__",
+            Section::Log => "LOG__",
+            Section::QueryLog => "QUERY_LOG__",
             Section::Zone => "",
             Section::ZoneAccess => "ACCESS__",
             Section::Cluster => "CLUSTER__",
@@ -166,6 +181,9 @@ impl Key {
             Section::Tcp => KeyPath::root().key("server").key("tcp"),
             Section::RateLimit => KeyPath::root().key("server").key("rate_limit"),
             Section::Tls => KeyPath::root().key("server").key("tls"),
+            Section::Admin => KeyPath::root().key("admin"),
+            Section::Log => KeyPath::root().key("log"),
+            Section::QueryLog => KeyPath::root().key("query_log"),
             Section::ZoneAccess => KeyPath::zone(zone).key("access"),
             Section::Zone => KeyPath::zone(zone),
             Section::Cluster => KeyPath::zone(zone).key("cluster"),
@@ -182,11 +200,18 @@ const fn key(section: Section, name: &'static str, kind: Kind, example: &'static
 /// Every key, in the order of the reference.
 pub(super) const KEYS: &[Key] = &[
     key(Section::Root, "server", Kind::Section(Section::Server), "[server]"),
+    key(Section::Root, "admin", Kind::Section(Section::Admin), "[admin]"),
+    key(Section::Root, "log", Kind::Section(Section::Log), "[log]"),
+    key(Section::Root, "query_log", Kind::Section(Section::QueryLog), "[query_log]"),
     key(Section::Root, "zones", Kind::Zones, "[zones.\"alternator.local\"]"),
     key(Section::Server, "listen", Kind::List, "[\"127.0.0.1:5300\"]"),
     key(Section::Server, "workers", Kind::Integer, "0"),
     key(Section::Server, "pin_workers", Kind::Switch, "false"),
     key(Section::Server, "state_dir", Kind::Text, "\"/var/lib/alternator-dns\""),
+    key(Section::Server, "user", Kind::Text, "\"alternator-dns\""),
+    key(Section::Server, "control", Kind::Text, "\"/run/alternator-dns/control.sock\""),
+    key(Section::Server, "overrides", Kind::Text, "\"overrides.toml\""),
+    key(Section::Server, "watch_files", Kind::Switch, "true"),
     key(Section::Server, "identity", Kind::Text, "\"ns1\""),
     key(Section::Server, "version", Kind::Text, "\"1\""),
     key(Section::Server, "proxy_from", Kind::List, "[\"10.0.0.0/8\"]"),
@@ -217,8 +242,15 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::Tls, "quic", Kind::List, "[\"127.0.0.1:853\"]"),
     key(Section::Tls, "certificate", Kind::Text, "\"/etc/alternator-dns/certificate.pem\""),
     key(Section::Tls, "key", Kind::Text, "\"/etc/alternator-dns/key.pem\""),
+    key(Section::Admin, "listen", Kind::List, "[\"127.0.0.1:8053\"]"),
+    key(Section::Admin, "token_file", Kind::Text, "\"/etc/alternator-dns/token\""),
+    key(Section::Log, "format", Kind::Text, "\"text\""),
+    key(Section::QueryLog, "file", Kind::Text, "\"/var/log/alternator-dns/queries.log\""),
+    key(Section::QueryLog, "sample", Kind::Fraction, "1.0"),
+    key(Section::QueryLog, "dnstap", Kind::Text, "\"/run/dnstap.sock\""),
     key(Section::Zone, "file", Kind::Text, "\"zones/alternator.local.zone\""),
     key(Section::Zone, "ttl", Kind::Duration, "\"5s\""),
+    key(Section::Zone, "min_ttl", Kind::Duration, "\"1s\""),
     key(Section::Zone, "answers", Kind::Answers, "\"auto\""),
     key(Section::Zone, "subnet_prefix_v4", Kind::Integer, "24"),
     key(Section::Zone, "datacenter_failover", Kind::Switch, "false"),
@@ -234,12 +266,14 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::Cluster, "active_interval", Kind::Duration, "\"1s\""),
     key(Section::Cluster, "idle_interval", Kind::Duration, "\"1s\""),
     key(Section::Cluster, "datacenters", Kind::Datacenters, "{ dc1 = [\"rack1\", \"rack2\"], dc2 = [] }"),
+    key(Section::Cluster, "removal_cap", Kind::Fraction, "0.5"),
     key(Section::Health, "enabled", Kind::Switch, "true"),
     key(Section::Health, "interval", Kind::Duration, "\"1s\""),
     key(Section::Health, "timeout", Kind::Duration, "\"800ms\""),
     key(Section::Health, "rise", Kind::Integer, "2"),
     key(Section::Health, "fall", Kind::Integer, "2"),
     key(Section::Health, "panic_threshold", Kind::Fraction, "0.5"),
+    key(Section::Health, "slow_start", Kind::Duration, "\"30s\""),
     key(Section::ZoneAccess, "allow", Kind::List, "[\"10.0.0.0/8\"]"),
     key(Section::ZoneAccess, "deny", Kind::List, "[\"10.1.0.0/16\"]"),
     key(Section::ZoneAccess, "denied", Kind::Text, "\"refuse\""),
@@ -322,8 +356,8 @@ mod tests {
             (
                 Section::Server,
                 server.key("colour"),
-                "unknown key; [server] takes listen, workers, pin_workers, state_dir, identity, version, proxy_from, \
-                 access, cookies, tcp, rate_limit, tls",
+                "unknown key; [server] takes listen, workers, pin_workers, state_dir, user, control, overrides, \
+                 watch_files, identity, version, proxy_from, access, cookies, tcp, rate_limit, tls",
             ),
             (Section::Server, server.key("ttl"), "unknown key here; \"ttl\" belongs in [zones.NAME]"),
             (Section::Zone, zone.key("tll"), "unknown key; did you mean \"ttl\"?"),
@@ -332,7 +366,7 @@ mod tests {
             (
                 Section::Health,
                 zone.key("health").key("treshold"),
-                "unknown key; [zones.\"a.b\".health] takes enabled, interval, timeout, rise, fall, panic_threshold",
+                "unknown key; [zones.\"a.b\".health] takes enabled, interval, timeout, rise, fall, panic_threshold, slow_start",
             ),
         ];
         for (section, path, expected) in cases {

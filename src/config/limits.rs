@@ -19,6 +19,8 @@ pub(super) const TIMEOUT_INTERVALS: u32 = 5;
 pub(super) const STREAK: RangeInclusive<i64> = 1..=100;
 /// Workers per address: far more than any machine has cores, few enough not to exhaust its descriptors.
 pub(super) const WORKERS: RangeInclusive<i64> = 0..=1024;
+/// Slow starts. Zero turns them off; after an hour a node is warm, whatever it does.
+pub(super) const SLOW_START: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60 * 60);
 /// Ports of nodes.
 pub(super) const PORT: RangeInclusive<i64> = 1..=u16::MAX as i64;
 /// Bits of an IPv4 address.

@@ -13,7 +13,7 @@ use super::{
     Config, DEFAULT_ZONE, Flags, Problem,
     document::{self, Layer},
     environment::{Environment, Setting},
-    keys::{PREFIX, Section},
+    keys::PREFIX,
     name,
     place::{KeyPath, Place, Places, quoted},
     raw::Raw,
@@ -169,7 +169,7 @@ fn layer_of(settings: Vec<Setting>, zone: Option<&Selected>, places: &mut Places
     for Setting { key, value, place } in settings {
         let zone = match zone {
             Some(zone) => zone.name.as_str(),
-            None if key.section == Section::Server => "",
+            None if key.section.is_of_server() => "",
             None => continue,
         };
         let path = key.path(zone);

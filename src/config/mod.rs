@@ -40,7 +40,8 @@ pub use load::{Loaded, NO_ZONE, SEARCH, load, zone_files};
 pub use problem::Problem;
 pub use reference::reference;
 pub use server::{
-    CookieConfig, CookiePolicy, CookieSecret, ListenerAccess, RateLimitConfig, ServerConfig, TcpConfig, TlsConfig,
+    AdminConfig, CookieConfig, CookiePolicy, CookieSecret, ListenerAccess, LogConfig, LogFormat, QueryLogConfig,
+    RateLimitConfig, ServerConfig, TcpConfig, TlsConfig,
 };
 
 /// Everything the server was told.
@@ -61,6 +62,8 @@ pub struct ZoneConfig {
     pub file: Option<PathBuf>,
     /// TTL of address and SRV answers.
     pub ttl: Duration,
+    /// Least TTL of such answers while one of their nodes is about to leave: its probes fail, or its drain begins soon.
+    pub min_ttl: Duration,
     /// How many addresses one response holds.
     pub answers: Answers,
     /// With `Answers::Auto`: an asker whose first this-many bits equal a node's gets one address. 0..=32.
@@ -137,6 +140,9 @@ pub struct ClusterConfig {
     pub idle_interval: Duration,
     /// Datacenters and their racks that cannot be learnt, in ScyllaDB's spelling.
     pub datacenters: BTreeMap<Arc<str>, Vec<Arc<str>>>,
+    /// Share of a datacenter's or rack's nodes (0..=1): when more than this would leave in one round, a second round
+    /// must say so too.
+    pub removal_cap: f64,
 }
 
 /// Where discovery may start; never an answer by itself.
@@ -190,6 +196,8 @@ pub struct HealthConfig {
     pub fall: u32,
     /// Share of the zone's members (0..=1); when more than this are silent, distrust the prober.
     pub panic_threshold: f64,
+    /// How long a node that joins or returns takes to get its full share; zero = at once.
+    pub slow_start: Duration,
 }
 
 /// `[[zones.X.scopes]]`: a chain written out, or a label of one's own.

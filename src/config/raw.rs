@@ -9,6 +9,9 @@ use serde::Deserialize;
 #[serde(default)]
 pub(super) struct Raw {
     pub(super) server: RawServer,
+    pub(super) admin: RawAdmin,
+    pub(super) log: RawLog,
+    pub(super) query_log: RawQueryLog,
     /// By canonical name: lower case, no trailing dot.
     pub(super) zones: BTreeMap<String, RawZone>,
 }
@@ -21,6 +24,10 @@ pub(super) struct RawServer {
     pub(super) workers: Option<i64>,
     pub(super) pin_workers: Option<bool>,
     pub(super) state_dir: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) control: Option<String>,
+    pub(super) overrides: Option<String>,
+    pub(super) watch_files: Option<bool>,
     pub(super) identity: Option<String>,
     pub(super) version: Option<String>,
     pub(super) proxy_from: Option<Vec<String>>,
@@ -83,12 +90,37 @@ pub(super) struct RawTls {
     pub(super) key: Option<String>,
 }
 
+/// `[admin]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawAdmin {
+    pub(super) listen: Option<Vec<String>>,
+    pub(super) token_file: Option<String>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawLog {
+    pub(super) format: Option<String>,
+}
+
+/// `[query_log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawQueryLog {
+    pub(super) file: Option<String>,
+    pub(super) sample: Option<f64>,
+    pub(super) dnstap: Option<String>,
+}
+
 /// `[zones."NAME"]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawZone {
     pub(super) file: Option<String>,
     pub(super) ttl: Option<String>,
+    pub(super) min_ttl: Option<String>,
     /// A number is stored as its text: `8` and `"8"` mean the same.
     pub(super) answers: Option<String>,
     pub(super) subnet_prefix_v4: Option<i64>,
@@ -111,6 +143,7 @@ pub(super) struct RawCluster {
     pub(super) active_interval: Option<String>,
     pub(super) idle_interval: Option<String>,
     pub(super) datacenters: Option<BTreeMap<String, Vec<String>>>,
+    pub(super) removal_cap: Option<f64>,
 }
 
 /// `[zones."NAME".health]`
@@ -123,6 +156,7 @@ pub(super) struct RawHealth {
     pub(super) rise: Option<i64>,
     pub(super) fall: Option<i64>,
     pub(super) panic_threshold: Option<f64>,
+    pub(super) slow_start: Option<String>,
 }
 
 /// `[[zones."NAME".scopes]]`

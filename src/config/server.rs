@@ -15,6 +15,15 @@ pub struct ServerConfig {
     pub pin_workers: bool,
     /// Where the last topology of each zone is kept for the next start; `None` = nowhere.
     pub state_dir: Option<PathBuf>,
+    /// Whom the process becomes once everything is bound, when it was started as root; `None` = it stays who it is.
+    pub user: Option<String>,
+    /// The Unix socket where a new process finds this one, to take over from it; `None` = see
+    /// [`ServerConfig::control_path`].
+    pub control: Option<PathBuf>,
+    /// A file of overrides (drains and the like), watched; `None` = there is none.
+    pub overrides: Option<PathBuf>,
+    /// Whether everything is loaded again when a file changes.
+    pub watch_files: bool,
     /// Which server this is, told to whoever asks (RFC 5001, RFC 4892); `None` = nobody is told.
     pub identity: Option<String>,
     /// What `version.bind` and `version.server` answer (RFC 4892); `None` = they are refused.
@@ -31,6 +40,52 @@ pub struct ServerConfig {
     pub rate_limit: RateLimitConfig,
     /// Encrypted transports.
     pub tls: TlsConfig,
+    /// The HTTP side: metrics, status, steering.
+    pub admin: AdminConfig,
+    /// The log.
+    pub log: LogConfig,
+    /// The log of queries.
+    pub query_log: QueryLogConfig,
+}
+
+/// `[admin]`: the HTTP side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminConfig {
+    /// Addresses; empty = there is no HTTP side.
+    pub listen: Vec<SocketAddr>,
+    /// Nobody wrote `listen`: that its address is taken is no reason not to serve DNS.
+    pub is_default: bool,
+    /// File of the token that every request must bring, but those for liveness and readiness; `None` = reading is free.
+    /// Where an address is not a loopback one, there is a file.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[log]`: the log, on standard error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// How the lines of the log are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object per line.
+    Json,
+}
+
+/// `[query_log]`: queries and what they became.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryLogConfig {
+    /// File of lines, an object each; `None` = no such file.
+    pub file: Option<PathBuf>,
+    /// Share of the queries that are logged, 0..=1.
+    pub sample: f64,
+    /// Unix socket of a dnstap reader; `None` = nobody is told.
+    pub dnstap: Option<PathBuf>,
 }
 
 /// `[[server.access]]`: who may ask at some listeners.
@@ -43,6 +98,16 @@ pub struct ListenerAccess {
 }
 
 impl ServerConfig {
+    /// The socket where a new process finds this one: the one configured, or else `control.sock` in the folder that the
+    /// service's supervisor gives (`RUNTIME_DIRECTORY`, systemd.exec(5)), or else in `state_dir`.
+    pub fn control_path(&self) -> Option<PathBuf> {
+        let given = std::env::var_os("RUNTIME_DIRECTORY").filter(|given| !given.is_empty());
+        // Several are separated by colons; the first is the service's own.
+        let runtime = given.as_ref().and_then(|given| std::env::split_paths(given).next());
+        let folder = runtime.as_ref().or(self.state_dir.as_ref());
+        self.control.clone().or_else(|| folder.map(|folder| folder.join("control.sock")))
+    }
+
     /// Who may ask at a listener, by the address that is configured for it.
     pub fn access_at(&self, listener: SocketAddr) -> Access {
         let named = self.access.iter().find(|rule| rule.listeners.contains(&listener));

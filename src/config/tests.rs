@@ -72,6 +72,7 @@ state_dir = "state"
 [zones."Alternator.Example."]
 file = "zones/a.zone"
 ttl = "10s"
+min_ttl = "2s"
 answers = 8
 subnet_prefix_v4 = 16
 datacenter_failover = true
@@ -84,6 +85,7 @@ port = 8043
 active_interval = "2s"
 idle_interval = "1m"
 datacenters = { dc1 = ["rack1", "rack2"], dc2 = [] }
+removal_cap = 0.25
 [zones."Alternator.Example.".health]
 enabled = false
 interval = "500ms"
@@ -91,6 +93,7 @@ timeout = "1s"
 rise = 1
 fall = 3
 panic_threshold = 1
+slow_start = "0s"
 [[zones."Alternator.Example.".scopes]]
 label = "Web"
 chain = ["dc1/rack1", "dc1", "cluster"]
@@ -116,6 +119,7 @@ fn a_full_file_is_read_to_the_last_value() {
             apex: Name::from_ascii("alternator.example.").unwrap(),
             file: Some(case.folder.path().join("zones/a.zone")),
             ttl: Duration::from_secs(10),
+            min_ttl: Duration::from_secs(2),
             answers: Answers::Count(8.try_into().unwrap()),
             subnet_prefix_v4: 16,
             datacenter_failover: true,
@@ -133,6 +137,7 @@ fn a_full_file_is_read_to_the_last_value() {
                 active_interval: Duration::from_secs(2),
                 idle_interval: Duration::from_secs(60),
                 datacenters: [("dc1".into(), vec!["rack1".into(), "rack2".into()]), ("dc2".into(), vec![])].into(),
+                removal_cap: 0.25,
             },
             health: HealthConfig {
                 enabled: false,
@@ -141,6 +146,7 @@ fn a_full_file_is_read_to_the_last_value() {
                 rise: 1,
                 fall: 3,
                 panic_threshold: 1.0,
+                slow_start: Duration::ZERO,
             },
             scopes: vec![
                 ScopeRule {

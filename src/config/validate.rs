@@ -35,7 +35,7 @@ pub(super) struct Judged {
 /// Judges a merged configuration. `folder` is the file's: paths written in the file are relative to it.
 pub(super) fn validate(raw: &Raw, places: &Places, folder: &Path) -> Judged {
     let mut judge = Judge { places, folder, problems: Vec::new(), warnings: Vec::new() };
-    let server = judge.server(&raw.server);
+    let server = judge.server(raw);
     judge.at_most(&KeyPath::root().key("zones"), raw.zones.len(), limits::MAX_ZONES, "zones");
     let zones = raw.zones.iter().take(limits::MAX_ZONES).filter_map(|(name, zone)| judge.zone(name, zone)).collect();
     Judged { config: Config { server, zones }, problems: judge.problems, warnings: judge.warnings }
@@ -142,6 +142,7 @@ impl Judge<'_> {
         let zone = ZoneConfig {
             file: self.path(&at.key("file"), raw.file.as_ref()),
             ttl: ttl.unwrap_or(default.ttl),
+            min_ttl: self.min_ttl(&at.key("min_ttl"), raw.min_ttl.as_ref(), ttl.unwrap_or(default.ttl)),
             answers: answers.unwrap_or(default.answers),
             subnet_prefix_v4: self.number(
                 &prefix_at,
@@ -159,6 +160,27 @@ impl Judge<'_> {
             apex: default.apex,
         };
         apex.map(|apex| ZoneConfig { apex, ..zone })
+    }
+
+    /// The least TTL; never above the usual one.
+    fn min_ttl(&mut self, at: &KeyPath, text: Option<&String>, ttl: Duration) -> Duration {
+        let default = ZoneConfig::new(Name::root()).min_ttl.min(ttl);
+        let least = text.and_then(|text| self.checked(at, limits::ttl(text))).unwrap_or(default);
+        if least > ttl {
+            self.warn(at, "is more than ttl: TTLs are never lowered");
+        }
+        least.min(ttl)
+    }
+
+    /// A share.
+    pub(super) fn share(&mut self, at: &KeyPath, written: Option<f64>, default: f64) -> f64 {
+        match written {
+            Some(share) if !(0.0..=1.0).contains(&share) => {
+                self.wrong(at, format!("{share} is no share; it must be 0.0 to 1.0"));
+                default
+            }
+            share => share.unwrap_or(default),
+        }
     }
 
     fn preferred(&mut self, at: &KeyPath, raw: &RawZone) -> (Option<Arc<str>>, Option<Arc<str>>) {
@@ -195,6 +217,7 @@ impl Judge<'_> {
             active_interval,
             idle_interval,
             datacenters: scopes::datacenters(self, &at.key("datacenters"), raw.datacenters.as_ref()),
+            removal_cap: self.share(&at.key("removal_cap"), raw.removal_cap, default.removal_cap),
         }
     }
 
@@ -225,20 +248,19 @@ impl Judge<'_> {
         if timeout > interval.saturating_mul(limits::TIMEOUT_INTERVALS) {
             self.warn(&timeout_at, "is much longer than interval: a silent node stays in answers that much longer");
         }
-        let panic_threshold = match raw.panic_threshold {
-            Some(share) if !(0.0..=1.0).contains(&share) => {
-                self.wrong(&at.key("panic_threshold"), format!("{share} is no share; it must be 0.0 to 1.0"));
-                default.panic_threshold
-            }
-            share => share.unwrap_or(default.panic_threshold),
-        };
         HealthConfig {
             enabled: raw.enabled.unwrap_or(default.enabled),
             interval,
             timeout,
             rise: self.number(&at.key("rise"), raw.rise, &limits::STREAK, default.rise),
             fall: self.number(&at.key("fall"), raw.fall, &limits::STREAK, default.fall),
-            panic_threshold,
+            panic_threshold: self.share(&at.key("panic_threshold"), raw.panic_threshold, default.panic_threshold),
+            slow_start: self.duration(
+                &at.key("slow_start"),
+                raw.slow_start.as_ref(),
+                &limits::SLOW_START,
+                default.slow_start,
+            ),
         }
     }
 }

@@ -88,6 +88,7 @@ fn discover(seed: IpAddr, port: u16, names: &[(&str, &[&str])]) -> (watch::Recei
         active_interval: Duration::from_millis(20),
         idle_interval: Duration::from_millis(20),
         datacenters: BTreeMap::new(),
+        removal_cap: 0.5,
     };
     let racks = |racks: &[&str]| racks.iter().map(|&rack| rack.into()).collect();
     let publish = watch::Sender::default();
@@ -104,6 +105,7 @@ fn discover(seed: IpAddr, port: u16, names: &[(&str, &[&str])]) -> (watch::Recei
         stop: CancellationToken::new(),
         seed: 1,
         stats: stats.clone(),
+        journal: crate::journal::Journal::default().of("z.test"),
     }));
     (topology, stats)
 }
@@ -187,6 +189,7 @@ async fn one_node_can_be_looked_at() {
         active_interval: Duration::ZERO,
         idle_interval: Duration::ZERO,
         datacenters: BTreeMap::new(),
+        removal_cap: 0.5,
     };
     let client = NodeClient::new(&cluster, LIMITS).unwrap();
     for (last, ignores_places, count) in [(1, Some(false), 1), (2, Some(true), 1), (3, None, 0)] {

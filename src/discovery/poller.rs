@@ -24,6 +24,7 @@ use super::{
 use crate::{
     config::ClusterConfig,
     http::NodeClient,
+    journal::ZoneJournal,
     model::{Demand, Topology},
 };
 
@@ -60,6 +61,8 @@ pub struct Options {
     pub seed: u64,
     /// Where to count.
     pub stats: Arc<Stats>,
+    /// Where to note what changed.
+    pub journal: ZoneJournal,
 }
 
 /// Discovers until told to stop. Without seeds it only waits for that.
@@ -91,6 +94,7 @@ pub(super) struct Poller<N> {
     publish: watch::Sender<Arc<Topology>>,
     pub(super) stop: CancellationToken,
     pub(super) stats: Arc<Stats>,
+    journal: ZoneJournal,
 }
 
 impl<N: Network> Poller<N> {
@@ -116,6 +120,7 @@ impl<N: Network> Poller<N> {
             publish: options.publish,
             stop: options.stop,
             stats: options.stats,
+            journal: options.journal,
         }
     }
 
@@ -163,18 +168,32 @@ impl<N: Network> Poller<N> {
             let (what, counter) = if *joined { ("joined", &self.stats.joined) } else { ("left", &self.stats.left) };
             add(counter, 1);
             info!(node = %address, datacenter, listed_by, votes, "a node {what}");
+            let text = format_args!("{what}: {listed_by} of {votes} nodes asked list it (datacenter {datacenter})");
+            self.journal.note("node", address, text);
         }
         match (self.membership.stale, next.stale) {
-            (false, true) => warn!(members = next.entries.len(), "no node answers: keeping the last topology"),
-            (true, false) => info!(members = next.entries.len(), "nodes answer again"),
+            (false, true) => {
+                warn!(members = next.entries.len(), "no node answers: keeping the last topology");
+                self.journal.note("discovery", "topology", "stale: no node answers, the last one is kept");
+            }
+            (true, false) => {
+                info!(members = next.entries.len(), "nodes answer again");
+                self.journal.note("discovery", "topology", "current: nodes answer again");
+            }
             _ => {}
         }
         match (self.membership.flat, next.flat) {
-            (false, true) => warn!(
-                "every server ignores dc and rack (they need ScyllaDB 2025.1 or later): the names of datacenters and \
-                 racks all stand for the whole cluster"
-            ),
-            (true, false) => info!("servers look at dc and rack now: datacenters and racks are told apart"),
+            (false, true) => {
+                let text = "every server ignores dc and rack (they need ScyllaDB 2025.1 or later): the names of \
+                            datacenters and racks all stand for the whole cluster";
+                warn!("{text}");
+                self.journal.note("discovery", "places", text);
+            }
+            (true, false) => {
+                let text = "servers look at dc and rack now: datacenters and racks are told apart";
+                info!("{text}");
+                self.journal.note("discovery", "places", text);
+            }
             _ => {}
         }
     }

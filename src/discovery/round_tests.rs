@@ -200,6 +200,7 @@ fn options(seeds: Vec<Seed>) -> Options {
         active_interval: Duration::from_secs(1),
         idle_interval: Duration::from_secs(1),
         datacenters: BTreeMap::new(),
+        removal_cap: 0.5,
     };
     let wake = Arc::new(Notify::new());
     let wakes = wake.clone();
@@ -215,6 +216,7 @@ fn options(seeds: Vec<Seed>) -> Options {
         stop: CancellationToken::new(),
         seed: 1,
         stats: Arc::default(),
+        journal: crate::journal::Journal::default().of("z.test"),
     }
 }
 

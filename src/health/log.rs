@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Moment, panic::Turn, roster::Event};
-use crate::model::NodeState;
+use crate::{journal::ZoneJournal, model::NodeState};
 
 /// How many nodes' transitions are logged one by one within a [`WINDOW`]; the rest is counted and summed up. A rack
 /// fits; a datacenter that dies would only hide the lines that matter.
@@ -12,7 +12,7 @@ const LINES: u32 = 20;
 /// The time over which [`LINES`] are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Writes [`Event`]s to the log.
+/// Writes [`Event`]s to the log and the journal.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     window: Option<Moment>,
@@ -22,19 +22,24 @@ pub(super) struct Log {
 
 impl Log {
     /// Logs an event. Panic always has its line.
-    pub(super) fn write(&mut self, event: &Event, now: Moment) {
+    pub(super) fn write(&mut self, event: &Event, now: Moment, journal: &ZoneJournal) {
         match event {
-            Event::Panic { turn: Turn::Began, silent, listed } => tracing::error!(
-                silent,
-                listed,
-                "panic: most nodes are silent to us while the cluster lists them; distrusting our own probes and \
-                 dealing silent nodes as if they were up (nodes that refuse still leave)"
-            ),
+            Event::Panic { turn: Turn::Began, silent, listed } => {
+                tracing::error!(
+                    silent,
+                    listed,
+                    "panic: most nodes are silent to us while the cluster lists them; distrusting our own probes and \
+                     dealing silent nodes as if they were up (nodes that refuse still leave)"
+                );
+                let text = format_args!("began: {silent} of {listed} nodes are silent to us; probes are distrusted");
+                journal.note("panic", "prober", text);
+            }
             Event::Panic { turn: Turn::Ended, silent, listed } => {
                 tracing::warn!(silent, listed, "panic is over: probes are trusted again");
+                journal.note("panic", "prober", "over: probes are trusted again");
             }
             Event::Node { address, from, to, failure } => {
-                self.flush(now);
+                self.flush(now, journal);
                 if !self.may_write(now) {
                     return;
                 }
@@ -43,6 +48,10 @@ impl Log {
                     NodeState::Down => tracing::warn!(%address, reason, "node is down"),
                     NodeState::Up if *from == NodeState::Joining => tracing::info!(%address, "node is up, first time"),
                     NodeState::Up | NodeState::Joining => tracing::info!(%address, "node is {to} again"),
+                }
+                match failure {
+                    Some(failure) => journal.note("node", address, format_args!("is {to}: {failure}")),
+                    None => journal.note("node", address, format_args!("is {to}, was {from}")),
                 }
             }
         }
@@ -57,10 +66,11 @@ impl Log {
     }
 
     /// Sums up what was not written, once the window is over.
-    pub(super) fn flush(&mut self, now: Moment) {
+    pub(super) fn flush(&mut self, now: Moment, journal: &ZoneJournal) {
         if self.window.is_some_and(|start| now >= start.saturating_add(WINDOW)) {
             if self.unwritten > 0 {
                 tracing::warn!(nodes = self.unwritten, "more nodes changed state within the last second");
+                journal.note("node", format_args!("{} more nodes", self.unwritten), "changed state within a second");
             }
             *self = Log::default();
         }
@@ -82,9 +92,10 @@ mod tests {
         let now = Duration::from_secs(5);
         let written = (0..50).filter(|_| log.may_write(now)).count();
         assert_eq!((written, log.unwritten, log.deadline()), (LINES as usize, 30, Some(now + WINDOW)));
-        log.flush(now + WINDOW / 2);
+        let journal = crate::journal::Journal::default().of("z.test");
+        log.flush(now + WINDOW / 2, &journal);
         assert_eq!(log.unwritten, 30);
-        log.flush(now + WINDOW);
+        log.flush(now + WINDOW, &journal);
         assert_eq!((log.unwritten, log.deadline()), (0, None));
         assert!(log.may_write(now + WINDOW));
     }

@@ -38,7 +38,7 @@ mod schedule;
 mod stats;
 mod tracker;
 
-pub use prober::{StartError, run};
+pub use prober::{Options, StartError, run};
 pub use stats::{FailureCounts, Stats};
 
 /// A moment, counted from the prober's start: the pure parts know no clock.

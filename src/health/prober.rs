@@ -25,6 +25,7 @@ use super::{
 use crate::{
     config::{ClusterConfig, HealthConfig},
     http::{Limits, NodeClient, SetupError},
+    journal::ZoneJournal,
     model::{Failure, Health, Topology},
 };
 
@@ -43,7 +44,28 @@ const PUBLISH_SPACING: Duration = Duration::from_millis(10);
 #[error("the prober's HTTP client cannot be set up")]
 pub struct StartError(#[source] SetupError);
 
-/// Probes the members of `topology` and publishes [`Health`] whenever others would see a difference, until `stop`.
+/// Everything the prober of one zone needs.
+#[derive(Debug)]
+pub struct Options {
+    /// The cluster: how its nodes are asked.
+    pub cluster: ClusterConfig,
+    /// How they are probed.
+    pub health: HealthConfig,
+    /// Who is probed.
+    pub topology: watch::Receiver<Arc<Topology>>,
+    /// Where each change of what is believed goes.
+    pub publish: watch::Sender<Arc<Health>>,
+    /// Where to count.
+    pub stats: Arc<Stats>,
+    /// Where to note what changed.
+    pub journal: ZoneJournal,
+    /// Ends the task.
+    pub stop: CancellationToken,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+/// Probes the members of the topology and publishes [`Health`] whenever others would see a difference, until `stop`.
 ///
 /// Every probe is a connection of its own: that is what clients make of a DNS answer, and a node whose kept
 /// connections live on while it takes no new ones is of no use to them. Probes of different nodes wait for each other
@@ -53,15 +75,8 @@ pub struct StartError(#[source] SetupError);
 /// about interval + 2 × timeout. With rise = 2, a new node that answers is Up after about interval / 10.
 ///
 /// Run it within a span that names the zone: its log lines name only nodes.
-pub async fn run(
-    cluster: ClusterConfig,
-    health: HealthConfig,
-    topology: watch::Receiver<Arc<Topology>>,
-    publish: watch::Sender<Arc<Health>>,
-    stats: Arc<Stats>,
-    stop: CancellationToken,
-    seed: u64,
-) -> Result<(), StartError> {
+pub async fn run(options: Options) -> Result<(), StartError> {
+    let Options { cluster, health, topology, publish, stats, journal, stop, seed } = options;
     if !health.enabled {
         publish.send_replace(Arc::new(Health { disabled: true, ..Health::default() }));
         stop.cancelled().await;
@@ -76,6 +91,7 @@ pub async fn run(
         under_way: JoinSet::new(),
         log: Log::default(),
         stats,
+        journal,
         publish,
         unpublished: false,
         publish_from: Moment::ZERO,
@@ -93,6 +109,7 @@ struct Prober {
     under_way: JoinSet<(IpAddr, Probe)>,
     log: Log,
     stats: Arc<Stats>,
+    journal: ZoneJournal,
     publish: watch::Sender<Arc<Health>>,
     unpublished: bool,
     publish_from: Moment,
@@ -174,14 +191,14 @@ impl Prober {
     /// Logs what happened and publishes what changed.
     fn report(&mut self) {
         let now = self.now().moment;
-        self.log.flush(now);
+        self.log.flush(now, &self.journal);
         for event in self.roster.take_events() {
             match event {
                 Event::Node { .. } => self.stats.count_transition(),
                 Event::Panic { turn: Turn::Began, .. } => self.stats.count_panic(),
                 Event::Panic { turn: Turn::Ended, .. } => {}
             }
-            self.log.write(&event, now);
+            self.log.write(&event, now, &self.journal);
         }
         self.unpublished |= self.roster.take_changed();
         if self.unpublished && now >= self.publish_from {

@@ -15,6 +15,7 @@ fn client(port: u16, scheme: Scheme, timeout: Duration, keep_alive: bool) -> Nod
         active_interval: timeout,
         idle_interval: timeout,
         datacenters: BTreeMap::new(),
+        removal_cap: 0.5,
     };
     NodeClient::new(&cluster, Limits { connect: timeout, total: timeout, keep_alive }).unwrap()
 }

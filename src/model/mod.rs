@@ -6,7 +6,8 @@
 //! | [`Scope`] | Cluster, Datacenter(dc) or Rack(dc, rack): the set of nodes a name stands for |
 //! | [`Topology`] | which nodes exist and where: discovery's output |
 //! | [`Health`] | what our own probes believe of each node: the prober's output |
-//! | [`ClusterView`] | Topology + Health, one immutable value with an epoch |
+//! | [`Override`] | what an operator forced: a drain, a force-up; [`Overrides`]: all of them |
+//! | [`ClusterView`] | Topology, Health and Overrides at one moment, one immutable value |
 //! | [`Demand`] | whether anybody asks for a zone, so that its poller may idle |
 //! | [`Prefix`] | addresses that begin with the same bits; [`Prefixes`]: a set of them |
 //! | [`Access`] | who may ask: allowed and denied by prefix |
@@ -15,6 +16,7 @@ mod access;
 mod demand;
 mod health;
 mod node;
+mod overrides;
 mod prefix;
 mod scope;
 mod topology;
@@ -24,6 +26,7 @@ pub use access::{Access, Contradiction, Denied, Verdict};
 pub use demand::Demand;
 pub use health::{Failure, Health, NodeHealth, NodeState};
 pub use node::{Node, is_usable_address};
+pub use overrides::{Action, Origin, Override, Overrides, Target};
 pub use prefix::{Prefix, PrefixError, Prefixes};
 pub use scope::{Scope, ScopeError};
 pub use topology::{Listing, Member, Source, Topology};

@@ -116,7 +116,7 @@ pub(super) mod tests {
             topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
             health.nodes.insert(address, node_health.clone());
         }
-        ClusterView { topology: Arc::new(topology), health: Arc::new(health) }
+        ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() }
     }
 
     pub(in crate::plan) fn up() -> NodeHealth {

@@ -423,7 +423,7 @@ mod tests {
             topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
             health.nodes.insert(address, node_health.clone());
         }
-        ClusterView { topology: Arc::new(topology), health: Arc::new(health) }
+        ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() }
     }
 
     /// A zone over these nodes.

@@ -41,6 +41,6 @@ pub use explain::explain;
 pub use index::NameIndex;
 pub use lookup::{Answer, Entry, Found, Table, ZoneInTable};
 pub use names::{Refusal, ScopeNames, conflicts, scope_names};
-pub use plan::{ZonePlan, ZoneSource};
+pub use plan::{NextChange, ZonePlan, ZoneSource};
 pub use remark::{Remark, RemarkCode};
 pub use wire::{Body, Part, QUESTION_OFFSET, Section, wire_name};

@@ -1,6 +1,10 @@
 //! Every decision about one zone for one view.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{ScopeNames, scope_names};
 use crate::{
@@ -45,7 +49,22 @@ pub struct ZonePlan {
     pub flat: bool,
     /// The prober is distrusted.
     pub panic: bool,
+    /// When the same view may lead to other decisions.
+    pub next_change: NextChange,
 }
+
+/// When decisions may change though nothing else does: an override begins or ends. It makes no difference between two
+/// plans, which answer alike until then.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NextChange(pub Option<SystemTime>);
+
+impl PartialEq for NextChange {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for NextChange {}
 
 impl ZonePlan {
     /// Decides everything. A zone without seeds has no cluster, hence no scopes.
@@ -74,6 +93,7 @@ impl ZonePlan {
             stale: view.topology.stale,
             flat: view.topology.flat,
             panic: view.health.panic,
+            next_change: NextChange(view.overrides.next_change(view.now)),
         }
     }
 

@@ -12,21 +12,23 @@ use std::{
 
 /// Every module, from the bottom up, and the modules it may know: only ones above it here. `*` knows all.
 const LAYERS: &[(&str, &str)] = &[
-    ("model", ""),                       // plain values
-    ("config", "model"),                 // what operators wrote
-    ("zone", "config"),                  // zone files, labels
-    ("plan", "config model"),            // who is answered, and in which order
-    ("table", "config model plan zone"), // everything all zones can answer, compiled
-    ("http", "config model"),            // one GET to one node
-    ("discovery", "config http model"),  // which nodes there are
-    ("health", "config http model"),     // which of them serve
-    ("server", "config model table"),    // packets in, replies out; knows nothing of where the Table comes from
-    ("state", "config model"),           // the last topology on disk
-    ("sim", ""),                         // a simulated cluster: must not share the server's mistakes
-    ("telemetry", ""),                   // logs
-    ("controller", "*"),                 // compiles what discovery and health find
-    ("app", "*"),                        // assembles everything
-    ("cli", "*"),                        // commands
+    ("model", ""),                              // plain values
+    ("config", "model"),                        // what operators wrote
+    ("zone", "config"),                         // zone files, labels
+    ("plan", "config model"),                   // who is answered, and in which order
+    ("table", "config model plan zone"),        // everything all zones can answer, compiled
+    ("http", "config model"),                   // one GET to one node
+    ("journal", ""),                            // the last changes
+    ("discovery", "config http journal model"), // which nodes there are
+    ("health", "config http journal model"),    // which of them serve
+    ("server", "config model table"),           // packets in, replies out; knows nothing of where the Table comes from
+    ("state", "config model"),                  // the last topology on disk
+    ("sim", ""),                                // a simulated cluster: must not share the server's mistakes
+    ("telemetry", ""),                          // logs
+    ("controller", "*"),                        // compiles what discovery and health find
+    ("admin", "*"),                             // what operators see
+    ("app", "*"),                               // assembles everything
+    ("cli", "*"),                               // commands
     ("main", "*"),
     ("lib", "*"),
 ];

@@ -236,6 +236,9 @@ fn compiled(apex: &str, statics: &str, nodes: impl IntoIterator<Item = (IpAddr, 
     let health = Health { disabled: true, ..Health::default() };
     let listen = vec!["192.0.2.53:53".parse().unwrap()];
     let source = Arc::new(ZoneSource { config, statics, listen, demand: Arc::default() });
-    let plan = ZonePlan::new(&source, &ClusterView { topology: Arc::new(topology), health: Arc::new(health) });
+    let plan = ZonePlan::new(
+        &source,
+        &ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() },
+    );
     compile_zone(source, plan, 7, None, 1)
 }

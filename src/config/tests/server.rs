@@ -85,6 +85,27 @@ fn every_table_of_the_server_is_read() {
 }
 
 #[test]
+fn tables_of_operation_are_read() {
+    let case = Case::new(
+        "[server]\nuser = \"dns\"\ncontrol = \"c.sock\"\noverrides = \"o.toml\"\nwatch_files = false\n\
+         [admin]\nlisten = [\"127.0.0.1:8054\", \"[::]:8053\"]\ntoken_file = \"token\"\n[log]\nformat = \"JSON\"\n\
+         [query_log]\nfile = \"q.log\"\nsample = 0.5\ndnstap = \"/run/tap\"\n[zones.\"a.b\"]",
+    );
+    let server = case.load(Flags::default(), &[]).unwrap().config.server;
+    let file = |name: &str| Some(case.folder.path().join(name));
+    assert_eq!((server.user.as_deref(), server.watch_files), (Some("dns"), false));
+    assert_eq!((server.overrides.clone(), server.control_path()), (file("o.toml"), file("c.sock")));
+    let listen = ["127.0.0.1:8054", "[::]:8053"].map(|text| text.parse().unwrap()).to_vec();
+    assert_eq!(server.admin, AdminConfig { listen, is_default: false, token_file: file("token") });
+    assert_eq!(server.log, LogConfig { format: LogFormat::Json });
+    let query_log = QueryLogConfig { file: file("q.log"), sample: 0.5, dnstap: Some("/run/tap".into()) };
+    assert_eq!(server.query_log, query_log);
+    let variables = [("ALTERNATOR_DNS_ADMIN__LISTEN", "127.0.0.1:1"), ("ALTERNATOR_DNS_QUERY_LOG__SAMPLE", "0.25")];
+    let server = case.load(Flags::default(), &variables).unwrap().config.server;
+    assert_eq!((server.admin.listen, server.query_log.sample), (vec!["127.0.0.1:1".parse().unwrap()], 0.25));
+}
+
+#[test]
 fn tables_of_the_server_have_variables() {
     let variables = [
         ("ALTERNATOR_DNS_SERVER__TCP__IDLE", "5s"),
@@ -148,6 +169,12 @@ fn each_mistake_is_told_with_what_would_be_right() {
             "[zones.a.access]\nallow = [\"10.0.0.0/8\"]\ndeny = [\"10.0.0.0/8\"]",
             "a.toml:3: zones.a.access.deny: 10.0.0.0/8 is both allowed and denied; take it out of one list",
         ),
+        (
+            "[admin]\nlisten = [\"127.0.0.1:8053\", \"10.0.0.1:8053\"]",
+            "a.toml:2: admin.listen: \"10.0.0.1:8053\" can be reached from other machines: name a token_file, or listen on 127.0.0.1",
+        ),
+        ("[log]\nformat = \"xml\"", "a.toml:2: log.format: \"xml\" is no format; write \"text\" or \"json\""),
+        ("[query_log]\nsample = 2", "a.toml:2: query_log.sample: 2 is no share; it must be 0.0 to 1.0"),
         ("server.access = [ 5 ]", "a.toml:1: server.access: must be a table, such as { allow = [\"10.0.0.0/8\"] }"),
     ];
     for (text, expected) in cases {

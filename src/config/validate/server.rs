@@ -1,13 +1,13 @@
-//! `[server]` and the tables in it.
+//! `[server]` and the tables in it, `[admin]`, `[log]` and `[query_log]`.
 
 use std::net::SocketAddr;
 
 use super::{
     super::{
-        CookieConfig, CookiePolicy, ListenerAccess, RateLimitConfig, ServerConfig, TcpConfig, TlsConfig, address,
-        limits,
+        AdminConfig, CookieConfig, CookiePolicy, ListenerAccess, LogConfig, LogFormat, QueryLogConfig, RateLimitConfig,
+        ServerConfig, TcpConfig, TlsConfig, address, limits,
         place::{KeyPath, quoted},
-        raw::{RawAccess, RawCookies, RawRateLimit, RawServer, RawTcp, RawTls},
+        raw::{Raw, RawAccess, RawAdmin, RawCookies, RawLog, RawQueryLog, RawRateLimit, RawTcp, RawTls},
         server::CookieSecret,
     },
     Judge,
@@ -18,10 +18,12 @@ use crate::model::{Access, Denied, Prefix, Prefixes};
 const DNS_PORT: u16 = 53;
 const TLS_PORT: u16 = 853;
 const HTTPS_PORT: u16 = 443;
+const ADMIN_PORT: u16 = 8053;
 
 impl Judge<'_> {
-    pub(super) fn server(&mut self, raw: &RawServer) -> ServerConfig {
-        let at = KeyPath::root().key("server");
+    pub(super) fn server(&mut self, root: &Raw) -> ServerConfig {
+        let (raw, root_at) = (&root.server, KeyPath::root());
+        let at = root_at.key("server");
         let default = ServerConfig::default();
         let listen_at = at.key("listen");
         let listen = match &raw.listen {
@@ -40,6 +42,10 @@ impl Judge<'_> {
             workers: self.number(&at.key("workers"), raw.workers, &limits::WORKERS, default.workers),
             pin_workers: raw.pin_workers.unwrap_or(default.pin_workers),
             state_dir: self.path(&at.key("state_dir"), raw.state_dir.as_ref()),
+            user: self.told(&at.key("user"), raw.user.as_ref()),
+            control: self.path(&at.key("control"), raw.control.as_ref()),
+            overrides: self.path(&at.key("overrides"), raw.overrides.as_ref()),
+            watch_files: raw.watch_files.unwrap_or(default.watch_files),
             identity: self.told(&at.key("identity"), raw.identity.as_ref()),
             version: self.told(&at.key("version"), raw.version.as_ref()),
             proxy_from: self.prefixes(&at.key("proxy_from"), raw.proxy_from.as_deref()),
@@ -49,6 +55,40 @@ impl Judge<'_> {
             rate_limit: self.rate_limit(&at.key("rate_limit"), &raw.rate_limit),
             tls,
             listen,
+            admin: self.admin(&root_at.key("admin"), &root.admin),
+            log: self.log(&root_at.key("log"), &root.log),
+            query_log: self.query_log(&root_at.key("query_log"), &root.query_log),
+        }
+    }
+
+    fn admin(&mut self, at: &KeyPath, raw: &RawAdmin) -> AdminConfig {
+        let default = AdminConfig::default();
+        let (listen_at, token_at) = (at.key("listen"), at.key("token_file"));
+        let listen = raw.listen.as_ref().map(|written| self.addresses(&listen_at, written, ADMIN_PORT));
+        let token_file = self.path(&token_at, raw.token_file.as_ref());
+        let is_open = |address: &&SocketAddr| !address.ip().to_canonical().is_loopback();
+        if token_file.is_none()
+            && let Some(address) = listen.iter().flatten().find(is_open)
+        {
+            self.wrong(
+                &listen_at,
+                format!("\"{address}\" can be reached from other machines: name a token_file, or listen on 127.0.0.1"),
+            );
+        }
+        AdminConfig { is_default: listen.is_none(), listen: listen.unwrap_or(default.listen), token_file }
+    }
+
+    fn log(&mut self, at: &KeyPath, raw: &RawLog) -> LogConfig {
+        let format = raw.format.as_ref().and_then(|text| self.checked(&at.key("format"), log_format(text)));
+        LogConfig { format: format.unwrap_or_default() }
+    }
+
+    fn query_log(&mut self, at: &KeyPath, raw: &RawQueryLog) -> QueryLogConfig {
+        let default = QueryLogConfig::default();
+        QueryLogConfig {
+            file: self.path(&at.key("file"), raw.file.as_ref()),
+            sample: self.share(&at.key("sample"), raw.sample, default.sample),
+            dnstap: self.path(&at.key("dnstap"), raw.dnstap.as_ref()),
         }
     }
 
@@ -249,6 +289,14 @@ fn cookie_secret(text: &str) -> Result<CookieSecret, String> {
         *octet = digit(digits[0]) << 4 | digit(digits[1]);
     }
     Ok(secret)
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("{} is no format; write \"text\" or \"json\"", quoted(text))),
+    }
 }
 
 fn denied(text: &str) -> Result<Denied, String> {

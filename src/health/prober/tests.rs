@@ -39,7 +39,15 @@ struct Bench {
 }
 
 fn config(interval: Duration, timeout: Duration) -> HealthConfig {
-    HealthConfig { enabled: true, interval, timeout, rise: 2, fall: 2, panic_threshold: 0.5 }
+    HealthConfig {
+        enabled: true,
+        interval,
+        timeout,
+        rise: 2,
+        fall: 2,
+        panic_threshold: 0.5,
+        slow_start: Duration::ZERO,
+    }
 }
 
 /// Quick, with a time-out that a busy machine does not reach by accident.
@@ -63,8 +71,19 @@ impl Bench {
             active_interval: ms(1000),
             idle_interval: ms(1000),
             datacenters: BTreeMap::new(),
+            removal_cap: 0.5,
         };
-        let prober = tokio::spawn(run(cluster, config, topology_seen, publish, stats.clone(), stop.clone(), 7));
+        let options = Options {
+            cluster,
+            health: config,
+            topology: topology_seen,
+            publish,
+            stats: stats.clone(),
+            journal: crate::journal::Journal::default().of("z.test"),
+            stop: stop.clone(),
+            seed: 7,
+        };
+        let prober = tokio::spawn(run(options));
         let nodes = BTreeMap::from([(1, first)]);
         let bench = Bench { network, port, nodes, topology, health, stats, stop, prober };
         bench.list(members);

@@ -37,7 +37,15 @@ fn topology(nodes: impl IntoIterator<Item = usize>) -> Topology {
 }
 
 fn config() -> HealthConfig {
-    HealthConfig { enabled: true, interval: ms(1000), timeout: ms(800), rise: 2, fall: 2, panic_threshold: 0.5 }
+    HealthConfig {
+        enabled: true,
+        interval: ms(1000),
+        timeout: ms(800),
+        rise: 2,
+        fall: 2,
+        panic_threshold: 0.5,
+        slow_start: Duration::ZERO,
+    }
 }
 
 /// What a simulated node does with probes from a moment on.
@@ -405,6 +413,7 @@ fn any_config() -> impl Strategy<Value = HealthConfig> {
             rise,
             fall,
             panic_threshold: threshold,
+            slow_start: Duration::ZERO,
         }
     })
 }

@@ -1,0 +1,139 @@
+//! The journal: the last changes of anything, with their causes, for whoever looks at a running server.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use tokio::sync::watch;
+
+/// Changes kept: some hours of an ordinary cluster's, and enough for the beginning of any incident, in less than half a
+/// megabyte.
+const KEPT: usize = 1000;
+
+/// Longest text of a change, octets: causes are sentences, names of racks are free text.
+const LONGEST: usize = 400;
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Change {
+    /// From 1, without gaps.
+    pub number: u64,
+    /// When it happened.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: SystemTime,
+    /// The zone concerned, if only one is.
+    pub zone: Option<String>,
+    /// What kind of thing changed: `node`, `scope`, `discovery`, `panic`, `override`, `reload`, `server`, `certificate`.
+    pub kind: &'static str,
+    /// What changed: `10.0.0.1`, `dc1/rack1`, ...
+    pub subject: String,
+    /// How, and why: `is down: connection refused`.
+    pub text: String,
+}
+
+fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
+}
+
+/// The last changes. Clones are the same journal.
+#[derive(Clone, Debug)]
+pub struct Journal(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    changes: Mutex<VecDeque<Change>>,
+    latest: watch::Sender<u64>,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal(Arc::new(Inner { changes: Mutex::default(), latest: watch::Sender::new(0) }))
+    }
+}
+
+impl Journal {
+    /// Notes a change that happened now. Texts are cut where they are too long.
+    pub fn note(&self, zone: Option<&str>, kind: &'static str, subject: impl fmt::Display, text: impl fmt::Display) {
+        let (subject, text) = (cut(subject.to_string()), cut(text.to_string()));
+        let mut changes = self.changes();
+        let number = *self.0.latest.borrow() + 1;
+        if changes.len() == KEPT {
+            changes.pop_front();
+        }
+        changes.push_back(Change { number, at: SystemTime::now(), zone: zone.map(str::to_owned), kind, subject, text });
+        // Within the lock, so that numbers are published in order.
+        self.0.latest.send_replace(number);
+    }
+
+    /// This journal, for the changes of one zone.
+    pub fn of(&self, zone: &str) -> ZoneJournal {
+        ZoneJournal { journal: self.clone(), zone: zone.into() }
+    }
+
+    /// The changes after this number, oldest first.
+    pub fn since(&self, number: u64) -> Vec<Change> {
+        self.changes().iter().filter(|change| change.number > number).cloned().collect()
+    }
+
+    /// The latest change's number, for whoever waits for the next; 0 while there is none.
+    pub fn latest(&self) -> watch::Receiver<u64> {
+        self.0.latest.subscribe()
+    }
+
+    fn changes(&self) -> MutexGuard<'_, VecDeque<Change>> {
+        self.0.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A journal, for the changes of one zone.
+#[derive(Clone, Debug)]
+pub struct ZoneJournal {
+    journal: Journal,
+    zone: Arc<str>,
+}
+
+impl ZoneJournal {
+    /// [`Journal::note`] for this zone.
+    pub fn note(&self, kind: &'static str, subject: impl fmt::Display, text: impl fmt::Display) {
+        self.journal.note(Some(&self.zone), kind, subject, text);
+    }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST - '…'.len_utf8()).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_thousand_changes_are_kept_in_order() {
+        let journal = Journal::default();
+        for number in 1..=KEPT + 5 {
+            journal.note(Some("z.test"), "node", number, "is up");
+        }
+        let changes = journal.since(0);
+        assert_eq!((changes.len(), changes[0].number, *journal.latest().borrow()), (KEPT, 6, KEPT as u64 + 5));
+        assert!(changes.iter().all(|change| change.subject == change.number.to_string()));
+        let last: Vec<u64> = journal.since(KEPT as u64 + 3).iter().map(|change| change.number).collect();
+        assert_eq!(last, [KEPT as u64 + 4, KEPT as u64 + 5]);
+        assert!(journal.since(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let journal = Journal::default();
+        journal.note(None, "node", "ß".repeat(1000), "x");
+        let subject = &journal.since(0)[0].subject;
+        assert!(subject.len() <= LONGEST && subject.ends_with("ß…"));
+    }
+}
