@@ -11,10 +11,12 @@
 //! | [`Demand`] | whether anybody asks for a zone, so that its poller may idle |
 //! | [`Prefix`] | addresses that begin with the same bits; [`Prefixes`]: a set of them |
 //! | [`Access`] | who may ask: allowed and denied by prefix |
+//! | [`Histogram`] | how long things took, counted by fixed bounds |
 
 mod access;
 mod demand;
 mod health;
+mod histogram;
 mod node;
 mod overrides;
 mod prefix;
@@ -25,6 +27,7 @@ mod view;
 pub use access::{Access, Contradiction, Denied, Verdict};
 pub use demand::Demand;
 pub use health::{Failure, Health, NodeHealth, NodeState};
+pub use histogram::{COMPILE_SECONDS, Histogram, HistogramSnapshot, REQUEST_SECONDS};
 pub use node::{Node, is_usable_address};
 pub use overrides::{Action, Origin, Override, Overrides, Target};
 pub use prefix::{Prefix, PrefixError, Prefixes};
