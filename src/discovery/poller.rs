@@ -1,6 +1,10 @@
 //! The task: round after round, each ending in a topology.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures_util::FutureExt;
 use tokio::{
@@ -141,8 +145,9 @@ impl<N: Network> Poller<N> {
     /// Merges a round, tells what changed, and publishes the result if it differs.
     fn conclude(&mut self, round: &Round) {
         add(&self.stats.rounds, 1);
-        if !round.lists_anything() {
-            add(&self.stats.unanswered_rounds, 1);
+        match round.lists_anything() {
+            true => self.stats.note_success(SystemTime::now()),
+            false => add(&self.stats.unanswered_rounds, 1),
         }
         let (next, changes) = merge::next(&self.membership, round, self.fall);
         self.log_transitions(&next, &changes);

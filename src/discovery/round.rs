@@ -337,6 +337,7 @@ impl<N: Network> Poller<N> {
                 plain: order.plain,
                 questions: order.questions,
                 events: self.sender.clone(),
+                stats: self.stats.clone(),
             };
             self.gathering.open.insert(observer);
             self.tasks.spawn(visit.run());

@@ -266,6 +266,9 @@ async fn one_seed_and_names_find_every_node_and_its_place() {
     poller.stop.cancel();
     poller.task.await.unwrap();
     assert_eq!(poller.stats.joined.load(Relaxed), 8);
+    // Every list came within its time.
+    assert!(poller.stats.latency().count >= poller.stats.answers.load(Relaxed));
+    assert!(poller.stats.last_success().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -393,6 +396,7 @@ async fn all_gone_keeps_the_last_topology_and_goes_through_the_seeds() {
     let found = poller.until("the new nodes", |topology| topology.members.contains_key(&ip(22))).await;
     assert!(!found.stale);
     assert!(poller.stats.unanswered_rounds.load(Relaxed) > 30);
+    assert!(poller.stats.failures_by_reason().iter().any(|(_, count)| *count > 0));
 }
 
 #[tokio::test(start_paused = true)]

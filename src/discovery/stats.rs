@@ -1,10 +1,13 @@
 //! What discovery counts.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use crate::model::Failure;
+use crate::model::{Failure, Histogram, HistogramSnapshot, REQUEST_SECONDS};
 
-/// Counters of one zone's discovery, only ever growing. Written by its poller, read by anybody.
+/// Counters of one zone's discovery, only ever growing. Written by its poller and the visits it sends, read by anybody.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Rounds of questions.
@@ -29,9 +32,48 @@ pub struct Stats {
     pub joined: AtomicU64,
     /// Nodes that left.
     pub left: AtomicU64,
+    latency: Latency,
+    /// When a round last succeeded, milliseconds since 1970; 0 for never.
+    succeeded_at: AtomicU64,
+}
+
+/// How long requests took that gave a list.
+#[derive(Debug)]
+struct Latency(Histogram);
+
+impl Default for Latency {
+    fn default() -> Self {
+        Latency(Histogram::new(REQUEST_SECONDS))
+    }
 }
 
 impl Stats {
+    /// How long requests took that gave a list, from the connection to the end of the reply.
+    pub fn latency(&self) -> HistogramSnapshot {
+        self.latency.0.snapshot()
+    }
+
+    /// When a round ended last in which a node gave a list; `None` before the first.
+    pub fn last_success(&self) -> Option<SystemTime> {
+        let millis = self.succeeded_at.load(Relaxed);
+        (millis > 0).then(|| UNIX_EPOCH + Duration::from_millis(millis))
+    }
+
+    /// Requests that gave no list, by reason: `refused`, `silent`, `status` and `reply` as the fields here say.
+    pub fn failures_by_reason(&self) -> [(&'static str, u64); 4] {
+        [("refused", &self.refused), ("silent", &self.silent), ("status", &self.bad_status), ("reply", &self.bad_reply)]
+            .map(|(reason, count)| (reason, count.load(Relaxed)))
+    }
+
+    pub(super) fn count_success(&self, took: Duration) {
+        self.latency.0.observe(took);
+    }
+
+    pub(super) fn note_success(&self, now: SystemTime) {
+        let millis = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        self.succeeded_at.store(u64::try_from(millis).unwrap_or(u64::MAX), Relaxed);
+    }
+
     pub(super) fn count_failure(&self, failure: &Failure) {
         let counter = match failure {
             Failure::Refused | Failure::Closed => &self.refused,

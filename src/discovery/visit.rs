@@ -1,6 +1,6 @@
 //! One observer's turn: its questions, one after another.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use tokio::{sync::mpsc, time::Instant};
 
@@ -9,6 +9,7 @@ use super::{
     network::{Live, Network},
     observers::Capability,
     seeds::Resolved,
+    stats::Stats,
 };
 use crate::{http::NodeClient, model::Failure};
 
@@ -38,6 +39,8 @@ pub(super) struct Visit<N> {
     /// Questions that name a place.
     pub(super) questions: Vec<Question>,
     pub(super) events: mpsc::Sender<Event>,
+    /// Where to count.
+    pub(super) stats: Arc<Stats>,
 }
 
 impl<N: Network> Visit<N> {
@@ -77,7 +80,10 @@ impl<N: Network> Visit<N> {
     }
 
     async fn ask(&self, question: &Question) -> Result<List, Failure> {
-        ask(&self.network, self.observer, question).await
+        let began = Instant::now();
+        let list = ask(&self.network, self.observer, question).await?;
+        self.stats.count_success(began.elapsed());
+        Ok(list)
     }
 
     async fn tell_answer(&self, question: Question, list: List) {

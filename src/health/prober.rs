@@ -102,11 +102,14 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     Ok(())
 }
 
+/// A probe that is over: of whom, what came of it, and how long it took.
+type Finished = (IpAddr, Probe, Duration);
+
 struct Prober {
     client: NodeClient,
     roster: Roster,
     schedule: Schedule,
-    under_way: JoinSet<(IpAddr, Probe)>,
+    under_way: JoinSet<Finished>,
     log: Log,
     stats: Arc<Stats>,
     journal: ZoneJournal,
@@ -149,6 +152,7 @@ impl Prober {
     fn follow(&mut self, topology: &Topology) {
         let now = self.now();
         self.roster.follow(topology, now);
+        self.stats.retain(|node| topology.members.contains_key(&node));
         self.schedule.set_members(topology.members.keys(), now.moment);
     }
 
@@ -161,18 +165,20 @@ impl Prober {
         while let Some(node) = self.schedule.start(now) {
             let client = self.client.clone();
             self.under_way.spawn(async move {
+                // Its own time: `now` was before it had a thread, and its result may wait for others.
+                let began = Instant::now();
                 let result = probe(&client, node).await;
-                (node, Probe { started: now, result })
+                (node, Probe { started: now, result }, began.elapsed())
             });
         }
     }
 
     /// Takes the result of a probe, and of all others that are over as well.
-    fn take(&mut self, finished: Result<(IpAddr, Probe), JoinError>) {
+    fn take(&mut self, finished: Result<Finished, JoinError>) {
         let mut next = Some(finished);
         while let Some(finished) = next {
             match finished {
-                Ok((node, probe)) => self.record(node, probe),
+                Ok((node, probe, took)) => self.record(node, probe, took),
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 // Probes are cancelled only by dropping the set.
                 Err(_) => {}
@@ -181,11 +187,16 @@ impl Prober {
         }
     }
 
-    fn record(&mut self, node: IpAddr, probe: Probe) {
+    fn record(&mut self, node: IpAddr, probe: Probe, took: Duration) {
         let now = self.now();
-        self.stats.count_probe(&probe.result);
+        self.stats.count_probe(node, &probe.result, took);
         self.roster.record(node, probe, now);
-        self.schedule.finish(node, self.roster.pace(node), now.moment);
+        let pace = self.roster.pace(node);
+        if pace.is_none() {
+            // The node left while it was probed.
+            self.stats.forget(node);
+        }
+        self.schedule.finish(node, pace, now.moment);
     }
 
     /// Logs what happened and publishes what changed.
