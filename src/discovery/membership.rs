@@ -37,6 +37,16 @@ pub(super) enum Home {
     Unknown,
 }
 
+impl Home {
+    /// The datacenter's name; `-` without one.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Home::Named(dc) => dc,
+            Home::Nameless(_) | Home::Unknown => "-",
+        }
+    }
+}
+
 /// Everything known of the members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Membership {
@@ -60,6 +70,8 @@ pub(super) struct Entry {
     pub(super) listing: Listing,
     /// Rounds in a row that did not list it.
     pub(super) misses: u32,
+    /// It would have left by an earlier round, with too many others: the next round that can decide does.
+    pub(super) waited: bool,
     pub(super) served_before: bool,
 }
 
@@ -81,6 +93,7 @@ impl Membership {
                 home: named.map_or(Home::Unknown, Home::Named),
                 listing: member.listing,
                 misses: 0,
+                waited: false,
                 served_before: member.served_before,
             }
         };
@@ -140,6 +153,16 @@ impl Membership {
         self.entries.get(&address).is_some_and(|entry| entry.home == *home && entry.listing == Listing::Listed)
     }
 
+    /// The rack a node is known to stand in.
+    pub(super) fn rack_of(&self, address: IpAddr) -> Option<&Arc<str>> {
+        self.entries.get(&address).and_then(|entry| entry.rack.as_ref())
+    }
+
+    /// Whether the node would have left by an earlier round.
+    pub(super) fn has_waited(&self, address: IpAddr) -> bool {
+        self.entries.get(&address).is_some_and(|entry| entry.waited)
+    }
+
     /// A home for nodes that list each other and belong nowhere else.
     pub(super) fn found_home(&mut self) -> Home {
         let home = Home::Nameless(self.next_nameless);
@@ -157,13 +180,21 @@ impl Membership {
             }
             entry.listing = Listing::Listed;
             entry.misses = 0;
+            entry.waited = false;
             return joined;
         }
         if self.entries.len() >= MAX_MEMBERS {
             return false;
         }
         self.departed.retain(|(left, _)| *left != address);
-        let entry = Entry { home: home.clone(), rack: None, listing: Listing::Listed, misses: 0, served_before: false };
+        let entry = Entry {
+            home: home.clone(),
+            rack: None,
+            listing: Listing::Listed,
+            misses: 0,
+            waited: false,
+            served_before: false,
+        };
         self.entries.insert(address, entry);
         true
     }

@@ -19,6 +19,7 @@ use super::{
     groups,
     localnodes::Question,
     membership::{Home, LoneView, Membership},
+    removal::{Crowd, Removal},
 };
 use crate::model::{Listing, Source};
 
@@ -83,23 +84,41 @@ pub(super) struct Change {
     pub(super) votes: usize,
 }
 
-/// The membership after a round, and who joined or left by it.
-pub(super) fn next(previous: &Membership, round: &Round, fall: u32) -> (Membership, Vec<Change>) {
+/// What an operator chose about leaving.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// Rounds in a row that must not list a member before it leaves.
+    pub(super) fall: u32,
+    /// Share of a scope's members (0..=1); when more than this would leave by one round, they wait for a second one.
+    pub(super) removal_cap: f64,
+}
+
+/// What a round changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// Who joined or left.
+    pub(super) nodes: Vec<Change>,
+    /// Who waits with leaving, and what came of it.
+    pub(super) removals: Vec<Removal>,
+}
+
+/// The membership after a round, and what changed by it.
+pub(super) fn next(previous: &Membership, round: &Round, rules: Rules) -> (Membership, Changes) {
     let mut next = previous.clone();
     if !round.lists_anything() {
         next.stale = true;
-        return (next, Vec::new());
+        return (next, Changes::default());
     }
     next.source = Source::Discovery;
     next.stale = false;
     next.flat = round.flat.unwrap_or(previous.flat);
-    let mut changes = Vec::new();
+    let mut changes = Changes::default();
     let named = named_votes(&next, round);
-    count(&mut next, round, &named, fall, &mut changes);
+    count(&mut next, round, &named, rules, &mut changes);
     groups::absorb(previous, &mut next);
     let nameless = groups::votes(&mut next, round);
-    count(&mut next, round, &nameless, fall, &mut changes);
-    age_unplaced(&mut next, &mut changes);
+    count(&mut next, round, &nameless, rules, &mut changes);
+    age_unplaced(&mut next, &mut changes.nodes);
     place_in_racks(&mut next, round);
     let homes = next.homes();
     next.lone_views.retain(|home, _| homes.contains(home));
@@ -125,20 +144,26 @@ fn named_votes<'a>(membership: &Membership, round: &'a Round) -> BTreeMap<Home, 
 }
 
 /// Lets the members of each home join and leave by its votes.
-fn count(next: &mut Membership, round: &Round, votes: &BTreeMap<Home, Votes>, fall: u32, changes: &mut Vec<Change>) {
+fn count(next: &mut Membership, round: &Round, votes: &BTreeMap<Home, Votes>, rules: Rules, changes: &mut Changes) {
     let tallies: BTreeMap<&Home, BTreeMap<IpAddr, usize>> =
         votes.iter().map(|(home, votes)| (home, tally(votes))).collect();
     let claims = claims(&tallies, votes);
     for (&home, tally) in &tallies {
         let total = votes[home].len();
         let listed_by = |address| tally.get(&address).copied().unwrap_or(0);
-        let mut note = |address, joined| {
-            changes.push(Change { address, joined, home: home.clone(), listed_by: listed_by(address), votes: total });
+        let change = |address, joined| Change {
+            address,
+            joined,
+            home: home.clone(),
+            listed_by: listed_by(address),
+            votes: total,
         };
         let own = own_answers(next, round, home);
         let believed_alone = lone_view_holds(next, home, &votes[home]);
         let alone_for = next.lone_views.get(home).map_or(0, |lone| lone.rounds);
         let small = next.listed_in(home).nth(1).is_none();
+        let crowd = Crowd::before(next, home);
+        let waited: Vec<IpAddr> = next.listed_in(home).filter(|&address| next.has_waited(address)).collect();
         for (&address, &count) in tally {
             let convincing = match total {
                 1 => small || alone_for >= LONE_JOIN_ROUNDS,
@@ -147,22 +172,64 @@ fn count(next: &mut Membership, round: &Round, votes: &BTreeMap<Home, Votes>, fa
             let listed = count * 2 >= total && (convincing || next.is_listed_in(address, home));
             if listed && may_list(next, address, home, claims.get(&address) == Some(&home)) && next.list(address, home)
             {
-                note(address, true);
+                changes.nodes.push(change(address, true));
             }
         }
         let unlisted: Vec<IpAddr> = next.listed_in(home).filter(|&address| listed_by(address) * 2 < total).collect();
-        let unlisted = unlisted.into_iter().filter(|&address| !kept_by_its_own(&own, address));
-        for address in unlisted {
+        let mut leaving = Vec::new();
+        for address in unlisted.into_iter().filter(|&address| !kept_by_its_own(&own, address)) {
             let Some(entry) = next.entries.get_mut(&address) else { continue };
             if total >= QUORUM {
                 entry.misses = entry.misses.saturating_add(1);
             }
-            if believed_alone || (total >= QUORUM && entry.misses >= fall) {
-                entry.listing = Listing::Left;
-                note(address, false);
+            if believed_alone || (total >= QUORUM && entry.misses >= rules.fall) {
+                leaving.push(address);
             }
         }
+        let left = leave(next, crowd, &leaving, rules.removal_cap, changes);
+        changes.nodes.extend(left.iter().map(|&address| change(address, false)));
+        // A round that cannot decide leaves those that wait as they are.
+        if total >= QUORUM || believed_alone {
+            settle(next, home, &waited, &left, changes);
+        }
     }
+}
+
+/// Takes the members of a home that leave, but for those too many at once; who left.
+fn leave(
+    next: &mut Membership,
+    crowd: Crowd<'_>,
+    leaving: &[IpAddr],
+    removal_cap: f64,
+    changes: &mut Changes,
+) -> BTreeSet<IpAddr> {
+    let (held, waves) = crowd.held_back(next, leaving, removal_cap);
+    changes.removals.extend(waves);
+    let mut left = BTreeSet::new();
+    for &address in leaving {
+        let Some(entry) = next.entries.get_mut(&address) else { continue };
+        if held.contains(&address) {
+            entry.waited = true;
+        } else {
+            entry.listing = Listing::Left;
+            left.insert(address);
+        }
+    }
+    left
+}
+
+/// What came of the members of a home that waited. Whoever did not leave by this round has nothing to wait for.
+fn settle(next: &mut Membership, home: &Home, waited: &[IpAddr], left: &BTreeSet<IpAddr>, changes: &mut Changes) {
+    if waited.is_empty() {
+        return;
+    }
+    let (gone, stayed): (Vec<IpAddr>, Vec<IpAddr>) = waited.iter().partition(|address| left.contains(address));
+    for address in &stayed {
+        if let Some(entry) = next.entries.get_mut(address) {
+            entry.waited = false;
+        }
+    }
+    changes.removals.push(Removal::Came { home: home.clone(), left: gone.len(), stayed: stayed.len() });
 }
 
 /// The answers about a named datacenter that its own listed members gave.

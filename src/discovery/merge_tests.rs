@@ -8,6 +8,12 @@ use crate::{
 
 const FALL: u32 = 2;
 
+/// No cap: for tests of who leaves, not of when.
+const RULES: Rules = Rules { fall: FALL, removal_cap: 1.0 };
+
+/// The defaults.
+const CAPPED: Rules = Rules { fall: FALL, removal_cap: 0.5 };
+
 fn ip(last: u8) -> IpAddr {
     [10, 0, 0, last].into()
 }
@@ -45,7 +51,7 @@ fn agreed(by: &[u8], question: &Question, list: &[u8]) -> Vec<((Question, IpAddr
 }
 
 fn after(membership: &Membership, round: &Round, times: u32) -> Membership {
-    (0..times).fold(membership.clone(), |membership, _| next(&membership, round, FALL).0)
+    (0..times).fold(membership.clone(), |membership, _| next(&membership, round, RULES).0)
 }
 
 fn listed(membership: &Membership) -> BTreeSet<IpAddr> {
@@ -60,14 +66,14 @@ fn listed_in(membership: &Membership, home: &Home) -> BTreeSet<IpAddr> {
 fn datacenter(count: u8) -> Membership {
     let all: Vec<u8> = (1..=count).collect();
     let answers = agreed(&all, &dc("d"), &all).into_iter().collect();
-    next(&Membership::default(), &Round { answers, ..Round::default() }, FALL).0
+    next(&Membership::default(), &Round { answers, ..Round::default() }, RULES).0
 }
 
 /// The same without names.
 fn nameless(count: u8) -> Membership {
     let all: Vec<u8> = (1..=count).collect();
     let answers = agreed(&all, &Question::Plain, &all).into_iter().collect();
-    next(&Membership::default(), &Round { answers, ..Round::default() }, FALL).0
+    next(&Membership::default(), &Round { answers, ..Round::default() }, RULES).0
 }
 
 #[test]
@@ -75,15 +81,15 @@ fn nodes_join_at_once_and_leave_after_fall_rounds_in_a_row() {
     let three = datacenter(3);
     assert_eq!(listed(&three), ips(&[1, 2, 3]));
     let without = round(&[(1, dc("d"), &[1, 2, 4]), (2, dc("d"), &[1, 2, 4])]);
-    let (once, changes) = next(&three, &without, FALL);
+    let (once, changes) = next(&three, &without, RULES);
     assert_eq!(listed(&once), ips(&[1, 2, 3, 4]));
-    assert_eq!(changes, [Change { address: ip(4), joined: true, home: named("d"), listed_by: 2, votes: 2 }]);
+    assert_eq!(changes.nodes, [Change { address: ip(4), joined: true, home: named("d"), listed_by: 2, votes: 2 }]);
     let back = round(&[(1, dc("d"), &[1, 2, 3]), (2, dc("d"), &[1, 2, 3, 4])]);
     let interrupted = after(&after(&once, &back, 1), &without, 1);
     assert_eq!(listed(&interrupted), ips(&[1, 2, 3, 4]), "the rounds must be in a row");
-    let (twice, changes) = next(&once, &without, FALL);
+    let (twice, changes) = next(&once, &without, RULES);
     assert_eq!(listed(&twice), ips(&[1, 2, 4]));
-    assert_eq!(changes, [Change { address: ip(3), joined: false, home: named("d"), listed_by: 0, votes: 2 }]);
+    assert_eq!(changes.nodes, [Change { address: ip(3), joined: false, home: named("d"), listed_by: 0, votes: 2 }]);
     assert!(!twice.entries.contains_key(&ip(3)), "others of the datacenter are listed: it is forgotten");
 }
 
@@ -177,7 +183,7 @@ fn one_observer_never_empties_a_datacenter() {
 
 #[test]
 fn a_datacenter_without_votes_stays_as_it_is() {
-    let both = next(&datacenter(3), &round(&[(11, dc("e"), &[11, 12]), (12, dc("e"), &[11, 12])]), FALL).0;
+    let both = next(&datacenter(3), &round(&[(11, dc("e"), &[11, 12]), (12, dc("e"), &[11, 12])]), RULES).0;
     let only_e = round(&[(11, dc("e"), &[11]), (13, dc("e"), &[11])]);
     assert_eq!(listed(&after(&both, &only_e, 99)), ips(&[1, 2, 3, 11]));
 }
@@ -199,9 +205,9 @@ fn the_last_nodes_of_a_rack_or_datacenter_are_kept_as_left() {
         assert_eq!(rack_gone.entries[&ip(last)].rack.as_deref(), Some("r2"));
     }
     assert!(rack_gone.topology().seen.contains(&Scope::Rack("d".into(), "r2".into())), "seen only grows");
-    let (back, changes) = next(&rack_gone, &racks(&[4]), FALL);
+    let (back, changes) = next(&rack_gone, &racks(&[4]), RULES);
     assert_eq!(listed(&back), ips(&[1, 2, 4]));
-    assert!(changes[0].joined && !back.entries.contains_key(&ip(3)), "one is back: the other is forgotten");
+    assert!(changes.nodes[0].joined && !back.entries.contains_key(&ip(3)), "one is back: the other is forgotten");
 
     let gone = round(&[(8, dc("d"), &[]), (9, dc("d"), &[]), (9, dc("e"), &[9])]);
     let datacenter_gone = after(&datacenter(2), &gone, FALL);
@@ -402,6 +408,93 @@ fn members_are_bounded() {
     assert_eq!(full.entries.len(), 10_000);
 }
 
+/// A datacenter `d` with racks of these nodes.
+fn racked(racks: &[&[u8]]) -> Membership {
+    let all: Vec<u8> = racks.iter().flat_map(|rack| rack.iter().copied()).collect();
+    let mut answers: BTreeMap<_, _> = agreed(&all, &dc("d"), &all).into_iter().collect();
+    for (index, nodes) in racks.iter().enumerate() {
+        answers.extend(agreed(&all, &rack("d", &format!("r{index}")), nodes));
+    }
+    next(&Membership::default(), &Round { answers, ..Round::default() }, CAPPED).0
+}
+
+/// A round in which two observers list these nodes.
+fn both_list(nodes: &[u8]) -> Round {
+    round(&[(1, dc("d"), nodes), (2, dc("d"), nodes)])
+}
+
+fn waits(rack: Option<&str>, leaving: usize, members: usize) -> Removal {
+    Removal::Waits { home: named("d"), rack: rack.map(Into::into), leaving, members }
+}
+
+fn came(left: usize, stayed: usize) -> Removal {
+    Removal::Came { home: named("d"), left, stayed }
+}
+
+/// The membership after a round with a fall of one, who is listed then, and what waits or came.
+fn capped(membership: &Membership, round: &Round) -> (Membership, BTreeSet<IpAddr>, Vec<Removal>) {
+    let (next, changes) = next(membership, round, Rules { fall: 1, ..CAPPED });
+    let listed = listed(&next);
+    (next, listed, changes.removals)
+}
+
+#[test]
+fn more_than_half_of_a_datacenter_leaves_by_a_second_round() {
+    let (once, kept, waiting) = capped(&datacenter(6), &both_list(&[1, 2]));
+    assert_eq!((kept, waiting), (ips(&[1, 2, 3, 4, 5, 6]), vec![waits(None, 4, 6)]));
+    let (_, kept, outcome) = capped(&once, &both_list(&[1, 2]));
+    assert_eq!((kept, outcome), (ips(&[1, 2]), vec![came(4, 0)]));
+    // It was but a moment, for two of them.
+    let (twice, kept, outcome) = capped(&once, &both_list(&[1, 2, 3, 4]));
+    assert_eq!((kept, outcome), (ips(&[1, 2, 3, 4]), vec![came(2, 2)]));
+    assert!(twice.entries.values().all(|entry| !entry.waited), "the next wave is a new one");
+    // A round that cannot decide neither takes them nor forgives them.
+    let (still, kept, outcome) = capped(&once, &round(&[(1, dc("d"), &[1, 2])]));
+    assert_eq!((kept, outcome), (ips(&[1, 2, 3, 4, 5, 6]), vec![]));
+    assert_eq!(capped(&still, &both_list(&[1, 2])).1, ips(&[1, 2]));
+    // Half is not more than half.
+    let (_, kept, waiting) = capped(&datacenter(6), &both_list(&[1, 2, 3]));
+    assert_eq!((kept, waiting), (ips(&[1, 2, 3]), vec![]));
+}
+
+#[test]
+fn fall_is_counted_before_the_second_round() {
+    let (once, changes) = next(&datacenter(6), &both_list(&[1, 2]), CAPPED);
+    assert!(changes.removals.is_empty(), "nobody would leave by the first of two");
+    let (twice, changes) = next(&once, &both_list(&[1, 2]), CAPPED);
+    assert_eq!((changes.removals, listed(&twice).len()), (vec![waits(None, 4, 6)], 6));
+    assert_eq!(listed(&next(&twice, &both_list(&[1, 2]), CAPPED).0), ips(&[1, 2]));
+}
+
+#[test]
+fn a_rack_is_capped_like_a_datacenter_and_a_single_node_never() {
+    let racks: &[&[u8]] = &[&[1, 2, 3, 4], &[5, 6], &[7]];
+    // A rack of two as a whole waits, while one of another rack goes at once.
+    let (once, kept, waiting) = capped(&racked(racks), &both_list(&[1, 2, 3, 7]));
+    assert_eq!((kept, waiting), (ips(&[1, 2, 3, 5, 6, 7]), vec![waits(Some("r1"), 2, 2)]));
+    assert_eq!(capped(&once, &both_list(&[1, 2, 3, 7])).1, ips(&[1, 2, 3, 7]));
+    for (left, stay) in [(5, &[1, 2, 3, 4, 6, 7][..]), (7, &[1, 2, 3, 4, 5, 6])] {
+        let (_, kept, waiting) = capped(&racked(racks), &both_list(stay));
+        assert_eq!((kept, waiting), (ips(stay), vec![]), "{left} of a rack of two, and of a rack of one");
+    }
+}
+
+#[test]
+fn a_nameless_home_is_capped_too() {
+    let few = round(&[plain(1, &[1, 2]), plain(2, &[1, 2])]);
+    let (once, kept, waiting) = capped(&nameless(6), &few);
+    assert_eq!((kept.len(), waiting.len()), (6, 1));
+    assert_eq!(capped(&once, &few).1, ips(&[1, 2]));
+}
+
+#[test]
+fn those_that_join_a_wave_wait_for_a_round_of_their_own() {
+    let (once, ..) = capped(&datacenter(8), &both_list(&[1, 2, 8]));
+    let (twice, kept, told) = capped(&once, &both_list(&[1, 2]));
+    assert_eq!((kept, told), (ips(&[1, 2, 8]), vec![waits(None, 6, 8), came(5, 0)]));
+    assert_eq!(capped(&twice, &both_list(&[1, 2])).1, ips(&[1, 2]));
+}
+
 /// Any answers a node can give to what it is asked.
 fn any_answers() -> impl Strategy<Value = Vec<(Question, BTreeSet<IpAddr>)>> {
     let question = prop_oneof![
@@ -460,7 +553,7 @@ proptest! {
                 !matches!(question, Question::Datacenter(x) if &**x == "x" || !names)
             });
             let legacy = if legacy { ips(&[liar]) } else { BTreeSet::new() };
-            now = next(&now, &Round { answers, legacy, flat: None }, FALL).0;
+            now = next(&now, &Round { answers, legacy, flat: None }, CAPPED).0;
             prop_assert_eq!(without_counters(&now), without_counters(&known));
         }
     }
@@ -473,7 +566,7 @@ proptest! {
         for answers in rounds.iter().cycle().take(LONE_VIEW_ROUNDS as usize + 5) {
             let answers = answers.iter().map(|(question, list)| ((question.clone(), ip(1)), list.clone())).collect();
             let homes = now.homes();
-            now = next(&now, &Round { answers, ..Round::default() }, FALL).0;
+            now = next(&now, &Round { answers, ..Round::default() }, CAPPED).0;
             for home in homes.iter().filter(|home| now.homes().contains(home)) {
                 prop_assert!(now.listed_in(home).next().is_some(), "{:?}", home);
             }
@@ -487,12 +580,47 @@ proptest! {
         let mut now = Membership::default();
         for observers in rounds {
             let said = observers.into_iter().flat_map(|(by, said)| said.into_iter().map(move |(q, l)| ((q, ip(by)), l)));
-            let then = next(&now, &Round { answers: said.collect(), ..Round::default() }, FALL).0;
+            let then = next(&now, &Round { answers: said.collect(), ..Round::default() }, CAPPED).0;
             prop_assert!(then.topology().seen.is_superset(&now.topology().seen));
             for member in then.topology().listed() {
                 let dc = member.node.datacenter.clone();
                 prop_assert!(then.topology().seen.contains(&dc.map_or(Scope::Cluster, Scope::Datacenter)));
             }
+            now = then;
+        }
+    }
+
+    /// Whatever the rounds are: nobody leaves in a crowd who has not waited, and a round said twice has its way.
+    #[test]
+    fn a_crowd_waits_once_and_never_twice(
+        racks in prop::collection::vec(0usize..3, 3..12),
+        rounds in prop::collection::vec(prop::collection::btree_set((1u8..12).prop_map(ip), 1..12), 1..8),
+        fall in 1u32..3,
+        cap in 0.0f64..=1.0,
+    ) {
+        let places: Vec<Vec<u8>> = (0..3)
+            .map(|place| (1..=racks.len() as u8).filter(|node| racks[usize::from(*node) - 1] == place).collect())
+            .collect();
+        let places: Vec<&[u8]> = places.iter().map(Vec::as_slice).collect();
+        let (mut now, rules) = (racked(&places), Rules { fall, removal_cap: cap });
+        for said in rounds {
+            let answers: BTreeMap<_, _> = [1, 2].map(|by| ((dc("d"), ip(by)), said.clone())).into();
+            let round = Round { answers, ..Round::default() };
+            let then = next(&now, &round, rules).0;
+            let gone: Vec<IpAddr> = listed(&now).difference(&listed(&then)).copied().collect();
+            let rack = |address: &IpAddr| now.entries[address].rack.clone();
+            for group in [None, Some("r0"), Some("r1"), Some("r2")] {
+                let counts = |address: &&IpAddr| group.is_none() || rack(address).as_deref() == group;
+                let members = listed(&now).iter().filter(counts).count();
+                let crowd: Vec<&IpAddr> = gone.iter().filter(counts).collect();
+                let fresh = crowd.iter().any(|address| !now.entries[*address].waited);
+                let is_over = crowd.len() >= 2 && crowd.len() as f64 > cap * members as f64;
+                prop_assert!(!(fresh && is_over), "{:?} of {} in {:?}", crowd, members, group);
+            }
+            let again = (0..fall).fold(then.clone(), |membership, _| next(&membership, &round, rules).0);
+            let uncapped = Rules { removal_cap: 1.0, ..rules };
+            let free = (0..=fall).fold(now.clone(), |membership, _| next(&membership, &round, uncapped).0);
+            prop_assert_eq!(listed(&again), listed(&free), "nobody is kept for longer than one round");
             now = then;
         }
     }

@@ -9,10 +9,11 @@
 //! | round | everybody's answers, gathered within a patience (`round`; `poller` runs one after another) |
 //! | home | the datacenter whose members a node votes on: named, nameless or not known yet (`membership`) |
 //! | vote | one observer's answer about a home; half of them keep a member, more than half make one (`merge`, `groups`) |
+//! | removal cap | more of a scope than this leaves only by a second round (`removal`) |
 //! | legacy | of a server: ignores `dc` and `rack`, and always tells its own datacenter |
 //! | flat | of a cluster: all servers are legacy, so that no node's place is known |
 //!
-//! `membership`, `merge` and `groups` are pure; `network` is the only part that touches one.
+//! `membership`, `merge`, `removal` and `groups` are pure; `network` is the only part that touches one.
 
 mod groups;
 mod localnodes;
@@ -21,6 +22,7 @@ mod merge;
 mod network;
 mod observers;
 mod poller;
+mod removal;
 mod round;
 mod seeds;
 mod stats;

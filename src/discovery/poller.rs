@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    membership::{Home, Membership, Names},
-    merge::{self, Change, Round},
+    membership::{Membership, Names},
+    merge::{self, Change, Changes, Round, Rules},
     network::{Live, Network},
     observers::Observers,
+    removal::Removal,
     round::Gathering,
     seeds::Seeds,
     stats::{Stats, add},
@@ -39,6 +40,9 @@ const EVENTS: usize = 256;
 /// overflows the clock.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// More of a scope than this leaves only by a second round.
+const REMOVAL_CAP: f64 = 0.5;
 
 /// Everything discovery of one zone's cluster needs.
 #[derive(Debug)]
@@ -81,7 +85,7 @@ pub(super) struct Poller<N> {
     pub(super) network: N,
     pub(super) cluster: ClusterConfig,
     pub(super) names: Names,
-    fall: u32,
+    rules: Rules,
     pub(super) membership: Membership,
     pub(super) observers: Observers,
     pub(super) seeds: Seeds,
@@ -109,7 +113,7 @@ impl<N: Network> Poller<N> {
             network,
             membership: Membership::new(&options.initial, &names),
             names,
-            fall: options.fall,
+            rules: Rules { fall: options.fall, removal_cap: REMOVAL_CAP },
             observers: Observers::default(),
             seeds: Seeds::new(options.cluster.seeds.clone()),
             cluster: options.cluster,
@@ -149,7 +153,7 @@ impl<N: Network> Poller<N> {
             true => self.stats.note_success(SystemTime::now()),
             false => add(&self.stats.unanswered_rounds, 1),
         }
-        let (next, changes) = merge::next(&self.membership, round, self.fall);
+        let (next, changes) = merge::next(&self.membership, round, self.rules);
         self.log_transitions(&next, &changes);
         self.membership = next;
         let (members, seeds) = (&self.membership.entries, &self.seeds);
@@ -164,12 +168,10 @@ impl<N: Network> Poller<N> {
         });
     }
 
-    fn log_transitions(&self, next: &Membership, changes: &[Change]) {
-        for Change { address, joined, home, listed_by, votes } in changes {
-            let datacenter = match home {
-                Home::Named(dc) => dc,
-                Home::Nameless(_) | Home::Unknown => "-",
-            };
+    fn log_transitions(&self, next: &Membership, changes: &Changes) {
+        changes.removals.iter().for_each(log_removal);
+        for Change { address, joined, home, listed_by, votes } in &changes.nodes {
+            let datacenter = home.name();
             let (what, counter) = if *joined { ("joined", &self.stats.joined) } else { ("left", &self.stats.left) };
             add(counter, 1);
             info!(node = %address, datacenter, listed_by, votes, "a node {what}");
@@ -229,5 +231,21 @@ impl<N: Network> Poller<N> {
     /// An interval ±10 %, so that many servers started together do not ask together for ever.
     pub(super) fn jittered(&mut self, interval: Duration) -> Duration {
         interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL) * self.rng.u32(900..=1100) / 1000
+    }
+}
+
+/// Tells of nodes that wait with leaving, and of what came of it.
+fn log_removal(removal: &Removal) {
+    match removal {
+        Removal::Waits { home, rack, leaving, members } => {
+            let (datacenter, rack) = (home.name(), rack.as_deref().unwrap_or("-"));
+            warn!(
+                datacenter,
+                rack, leaving, members, "too many nodes are gone at once (removal_cap): waiting for a second round"
+            );
+        }
+        Removal::Came { home, left, stayed } => {
+            info!(datacenter = home.name(), left, stayed, "the second round about nodes that waited with leaving");
+        }
     }
 }
