@@ -118,6 +118,11 @@ impl Panic {
         Panic { trust: Trust::Trusted, calm_since: None, hold }
     }
 
+    /// The same, where an earlier prober of this process left panic on.
+    pub(super) fn resume(&mut self) {
+        self.trust = Trust::Panic;
+    }
+
     /// Takes the latest judgement.
     pub(super) fn update(&mut self, beyond: bool, stale: bool, now: Moment) -> Option<Turn> {
         let before = self.trust;

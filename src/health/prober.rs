@@ -74,6 +74,9 @@ pub struct Options {
 /// With fall = 2, a node that refuses connections is out after at most about 1.6 × interval, a silent one after
 /// about interval + 2 × timeout. With rise = 2, a new node that answers is Up after about interval / 10.
 ///
+/// It begins with what `publish` holds: the default at the start of the process, what an earlier prober of the zone
+/// left where only the settings changed. Nodes that were Up stay Up then, and a panic goes on.
+///
 /// Run it within a span that names the zone: its log lines name only nodes.
 pub async fn run(options: Options) -> Result<(), StartError> {
     let Options { cluster, health, topology, publish, stats, journal, stop, seed } = options;
@@ -84,9 +87,12 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     }
     let limits = Limits { connect: health.timeout, total: health.timeout, keep_alive: false };
     let client = NodeClient::new(&cluster, limits).map_err(StartError)?;
+    let (start, start_wall) = (Instant::now(), SystemTime::now());
+    let mut roster = Roster::new(&health);
+    roster.resume(&publish.borrow(), Now { moment: Moment::ZERO, wall: start_wall });
     let prober = Prober {
         client,
-        roster: Roster::new(&health),
+        roster,
         schedule: Schedule::new(health.interval, seed),
         under_way: JoinSet::new(),
         log: Log::default(),
@@ -95,8 +101,8 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         publish,
         unpublished: false,
         publish_from: Moment::ZERO,
-        start: Instant::now(),
-        start_wall: SystemTime::now(),
+        start,
+        start_wall,
     };
     prober.run(topology, stop).await;
     Ok(())

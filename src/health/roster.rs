@@ -78,6 +78,16 @@ impl Roster {
         }
     }
 
+    /// Begins with what an earlier prober of this process published. Whoever is no member any more is sorted out by the
+    /// first topology.
+    pub(super) fn resume(&mut self, health: &Health, now: Now) {
+        let seat = |health| Seat { tracker: Tracker::known(health, now), listed: true };
+        self.members = health.nodes.iter().map(|(&address, health)| (address, seat(health))).collect();
+        if health.panic {
+            self.panic.resume();
+        }
+    }
+
     /// Takes a topology: who is a member from now on.
     pub(super) fn follow(&mut self, topology: &Topology, now: Now) {
         self.stale = topology.stale || topology.source != Source::Discovery;

@@ -86,6 +86,26 @@ impl Tracker {
         }
     }
 
+    /// A node as an earlier prober of this process left it: a change of the prober's settings is no news of the node.
+    ///
+    /// The counts of results are not known any more. A failure that was published counts once, so that a node which
+    /// died just before leaves no later than it would have; an Up that was published was confirmed a moment ago.
+    pub(super) fn known(health: &NodeHealth, now: Now) -> Self {
+        let is_silent = health.failure.as_ref().is_some_and(Failure::is_silence);
+        Tracker {
+            state: health.state,
+            since: health.since.unwrap_or(now.wall),
+            failure: health.failure.clone(),
+            served_until: health.served_until,
+            successes: 0,
+            failures: u32::from(health.failure.is_some()),
+            results: 0,
+            latest_started: None,
+            latest_success: (health.state == NodeState::Up).then_some(now),
+            silent_since: is_silent.then_some(now.moment),
+        }
+    }
+
     /// Takes a probe's result. Evidence takes effect here; silence only makes the node [`Tracker::is_ripe`].
     pub(super) fn record(&mut self, probe: Probe, now: Now, thresholds: Thresholds) -> Effect {
         self.results = self.results.saturating_add(1);
@@ -345,6 +365,26 @@ mod tests {
         assert_eq!((old.state(), old.health().served_until), (NodeState::Down, Some(at(1).wall)));
         feed(&mut old, 51, &[Ok(())], THRESHOLDS);
         assert_eq!(old.state(), NodeState::Down, "it has to answer `rise` times again");
+    }
+
+    #[test]
+    fn a_node_known_from_an_earlier_prober_stays_what_it_was() {
+        let good = Tracker::known(&up().health(), at(10));
+        assert_eq!(good.health(), up().health());
+        assert_eq!(good.pace(THRESHOLDS), Pace::Steady);
+        let mut dying = up();
+        feed(&mut dying, 5, &[Err(Failure::TimedOut)], THRESHOLDS);
+        let mut dying = Tracker::known(&dying.health(), at(10));
+        assert!(dying.state() == NodeState::Up && dying.is_silent() && !dying.is_ripe(THRESHOLDS.fall));
+        feed(&mut dying, 11, &[Err(Failure::TimedOut)], THRESHOLDS);
+        assert_eq!(dying.state(), NodeState::Down, "the failure before counts");
+        let mut down = up();
+        feed(&mut down, 5, &[Err(Failure::Refused), Err(Failure::Refused)], THRESHOLDS);
+        let again = Tracker::known(&down.health(), at(10));
+        assert_eq!((again.state(), again.health()), (NodeState::Down, down.health()));
+        let mut died = Tracker::known(&up().health(), at(10));
+        feed(&mut died, 11, &[Err(Failure::Refused), Err(Failure::Refused)], THRESHOLDS);
+        assert_eq!(died.health().served_until, Some(at(10).wall), "it served until the settings changed");
     }
 
     fn failure() -> impl Strategy<Value = Failure> {

@@ -391,6 +391,29 @@ fn histories_are_bounded_in_number_and_age() {
 }
 
 #[test]
+fn what_an_earlier_prober_knew_goes_on_without_a_change() {
+    for (silent, panic) in [(1, false), (3, true)] {
+        let mut world = World::new(5, config(), 3);
+        world.run(ms(3000), |_, _| {});
+        world.change([0], ms(3000), Conduct::Refuse);
+        world.change(1..1 + silent, ms(3000), Conduct::Silent);
+        world.run(ms(9000), |_, _| {});
+        let health = world.roster.health();
+        assert_eq!((health.panic, health.of(node(0)).state), (panic, NodeState::Down));
+        // Other settings, a new prober: nobody sees a difference, then or after.
+        let mut next = Roster::new(&HealthConfig { interval: ms(500), ..config() });
+        next.resume(&health, at(world.now));
+        next.follow(&topology(0..5), at(world.now));
+        assert_eq!((next.health(), next.take_changed()), (health.clone(), false));
+        (world.roster, world.schedule) = (next, Schedule::new(ms(500), 4));
+        world.schedule.set_members(topology(0..5).members.keys(), world.now);
+        world.under_way.clear();
+        world.run(ms(15_000), |_, _| {});
+        assert_eq!(world.roster.health(), health);
+    }
+}
+
+#[test]
 fn a_mere_success_is_no_change() {
     let mut world = World::new(4, config(), 3);
     world.run(ms(3000), |_, _| {});
