@@ -2,26 +2,28 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use crate::model::{COMPILE_SECONDS, Histogram, HistogramSnapshot};
+
 /// Compiles of all zones, and Tables swapped in. They only grow.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Compiles {
-    compiled: AtomicU64,
-    nanoseconds: AtomicU64,
+    durations: Histogram,
     swaps: AtomicU64,
 }
 
-impl Compiles {
-    /// Compiles that led to other answers.
-    pub fn count(&self) -> u64 {
-        self.compiled.load(Relaxed)
+impl Default for Compiles {
+    fn default() -> Self {
+        Compiles { durations: Histogram::new(COMPILE_SECONDS), swaps: AtomicU64::new(0) }
     }
+}
 
-    /// Time that these took together.
-    pub fn duration(&self) -> Duration {
-        Duration::from_nanos(self.nanoseconds.load(Relaxed))
+impl Compiles {
+    /// Durations of the compiles that led to other answers.
+    pub fn durations(&self) -> HistogramSnapshot {
+        self.durations.snapshot()
     }
 
     /// Tables swapped in.
@@ -34,8 +36,7 @@ impl Compiles {
         let start = Instant::now();
         let changed = compile();
         if changed {
-            self.compiled.fetch_add(1, Relaxed);
-            self.nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+            self.durations.observe(start.elapsed());
         }
         changed
     }
