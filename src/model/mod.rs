@@ -21,6 +21,7 @@ mod node;
 mod overrides;
 mod prefix;
 mod scope;
+mod target;
 mod topology;
 mod view;
 
@@ -29,8 +30,9 @@ pub use demand::Demand;
 pub use health::{Failure, Health, NodeHealth, NodeState};
 pub use histogram::{COMPILE_SECONDS, Histogram, HistogramSnapshot, REQUEST_SECONDS};
 pub use node::{Node, is_usable_address};
-pub use overrides::{Action, Origin, Override, Overrides, Target};
+pub use overrides::{Action, ActionError, Origin, Override, Overrides};
 pub use prefix::{Prefix, PrefixError, Prefixes};
 pub use scope::{Scope, ScopeError};
+pub use target::{MAX_TARGET, Specificity, Target, TargetError};
 pub use topology::{Listing, Member, Source, Topology};
 pub use view::ClusterView;

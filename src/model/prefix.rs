@@ -54,6 +54,12 @@ impl Prefix {
         }
     }
 
+    /// Whether it covers the address.
+    pub fn contains(self, address: IpAddr) -> bool {
+        let ((is_v4, first, last), (same_as, bits)) = (self.range(), bits(address));
+        is_v4 == same_as && (first..=last).contains(&bits)
+    }
+
     /// Its first and its last address, as [`bits`] has them.
     fn range(self) -> (bool, u128, u128) {
         let Prefix { address, len } = self.canonical();
