@@ -43,6 +43,7 @@ use crate::{
         self, BindError, Counters, LimitReport, Running, Transport,
         encrypted::{ConnectionCounters, SetupError},
     },
+    service::Pulse,
     state::{self, Remembered},
     table::{Table, ZoneSource, conflicts},
     zone::file::{self, StaticZone},
@@ -50,7 +51,7 @@ use crate::{
 
 /// How long everything may take to end when stopping, so that the process stays below two seconds. Longer than the
 /// workers' own limit: a state file that is being written on a busy machine gets what they leave.
-const STOP_WITHIN: Duration = Duration::from_millis(1800);
+pub const STOP_WITHIN: Duration = Duration::from_millis(1800);
 
 /// How often the log tells what limits did: soon enough to watch a dry run, seldom enough not to fill a disk.
 const TELL_LIMITS: Duration = Duration::from_secs(60);
@@ -63,6 +64,7 @@ pub struct App {
     sight: Sight,
     /// What operators forced.
     overrides: watch::Sender<Arc<Overrides>>,
+    pulse: Pulse,
 }
 
 /// Why a server did not start.
@@ -152,7 +154,7 @@ pub async fn start(config: &Config) -> Result<App, StartError> {
             });
         }
     }
-    let stopping = stop.clone();
+    let (stopping, pulse) = (stop.clone(), controller.pulse());
     tasks.spawn(async move {
         controller.run(stopping).await;
         "the controller"
@@ -162,7 +164,7 @@ pub async fn start(config: &Config) -> Result<App, StartError> {
     sight.connections = running.connections().clone();
     let plain = running.addresses().iter().map(|address| (Transport::Udp, *address));
     sight.listen.store(Arc::new(plain.chain(running.encrypted().iter().copied()).collect()));
-    Ok(App { running, tasks, stop, sight, overrides })
+    Ok(App { running, tasks, stop, sight, overrides, pulse })
 }
 
 /// Tells in the log what limits do, as long as they do anything.
@@ -325,6 +327,11 @@ impl App {
     /// What operators forced; what is sent here holds from the next compile on.
     pub fn overrides(&self) -> &watch::Sender<Arc<Overrides>> {
         &self.overrides
+    }
+
+    /// Asks the controller whether it gets on.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Waits until a part ends that never should.

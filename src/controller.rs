@@ -25,6 +25,7 @@ use self::retired::Retired;
 use crate::{
     journal::Journal,
     model::{ClusterView, Health, Overrides, Topology},
+    service::{Pulse, Pulsed},
     state,
     table::{CompiledZone, Table, ZonePlan, ZoneSource, compile_zone, next_epoch},
 };
@@ -173,6 +174,8 @@ pub(crate) struct Controller {
     zones: Vec<Zone>,
     table: Arc<ArcSwap<Table>>,
     retired: Retired,
+    /// Asked whether all of this still gets on.
+    pulsed: Option<Pulsed>,
     /// The start is over: changes are logged.
     logging: bool,
     compiles: Arc<Compiles>,
@@ -191,7 +194,7 @@ impl Controller {
             compiles.timed(|| zone.compile());
         }
         let retired = Retired::default();
-        let mut controller = Controller { zones, table, retired, logging: false, compiles, journal };
+        let mut controller = Controller { zones, table, retired, pulsed: None, logging: false, compiles, journal };
         controller.publish();
         controller
     }
@@ -199,6 +202,13 @@ impl Controller {
     /// The zones.
     pub(crate) fn zones(&mut self) -> &mut [Zone] {
         &mut self.zones
+    }
+
+    /// Asks the controller at work whether it gets on.
+    pub(crate) fn pulse(&mut self) -> Pulse {
+        let (pulse, pulsed) = Pulse::new();
+        self.pulsed = Some(pulsed);
+        pulse
     }
 
     /// Compiles what changed, and frees what nobody reads any more.
@@ -245,6 +255,7 @@ impl Controller {
                     self.log();
                     continue;
                 }
+                () = beat(&mut self.pulsed) => continue,
                 () = stop.cancelled() => return,
             };
             let next = Instant::now() + COMPILE_EVERY;
@@ -264,6 +275,14 @@ impl Controller {
                 () = stop.cancelled() => return,
             }
         }
+    }
+}
+
+/// Answers whoever asks for a pulse; never completes.
+async fn beat(pulsed: &mut Option<Pulsed>) {
+    match pulsed {
+        Some(pulsed) => pulsed.beat().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,6 +4,7 @@ use super::{FAILED, MISCONFIGURED, ServeArgs, StopSignals, load, run_async};
 use crate::{
     app::{self, StartError},
     config::{Config, Flags, NO_ZONE},
+    service::{self, Supervisor},
     telemetry,
 };
 
@@ -31,10 +32,11 @@ pub(super) fn run(args: ServeArgs) -> u8 {
         return MISCONFIGURED;
     }
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-    run_async(|signals| serve(&loaded.config, signals))
+    let supervisor = Supervisor::from_environment(false);
+    run_async(|signals| serve(&loaded.config, signals, supervisor))
 }
 
-async fn serve(config: &Config, mut signals: StopSignals) -> u8 {
+async fn serve(config: &Config, mut signals: StopSignals, supervisor: Supervisor) -> u8 {
     let mut app = match app::start(config).await {
         Ok(app) => app,
         Err(error @ StartError::Zones(_)) => {
@@ -52,6 +54,10 @@ async fn serve(config: &Config, mut signals: StopSignals) -> u8 {
     for (transport, address) in app.encrypted() {
         tracing::info!(%address, "answering over {transport}");
     }
+    let (table, addresses) = (app.sight().table.clone(), app.addresses().len() + app.encrypted().len());
+    let status = move || service::status(&table.load(), addresses);
+    supervisor.ready(&status()).await;
+    let attending = tokio::spawn(service::attend(supervisor.clone(), app.pulse(), status));
     let code = tokio::select! {
         () = signals.received() => 0,
         ended = app.ended() => {
@@ -60,6 +66,8 @@ async fn serve(config: &Config, mut signals: StopSignals) -> u8 {
         }
     };
     tracing::info!(queries = app.counters().total(), "stopping");
+    attending.abort();
+    supervisor.stopping(app::STOP_WITHIN).await;
     app.stop().await;
     code
 }

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("state", "config model"),                  // the last topology on disk
     ("sim", ""),                                // a simulated cluster: must not share the server's mistakes
     ("telemetry", ""),                          // logs
+    ("service", "model plan table"),            // what a supervisor is told of us
     ("controller", "*"),                        // compiles what discovery and health find
     ("admin", "*"),                             // what operators see
     ("app", "*"),                               // assembles everything
@@ -40,7 +41,9 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("toml", "config/"),
     ("hickory_server", "server/general.rs"),
     ("mio", "server/tcp/"),
-    ("nix", "server/udp/ server/affinity.rs server/tcp/"), // system calls, pinning, and errors by their names
+    // System calls, pinning, and errors by their names.
+    ("nix", "server/udp/ server/affinity.rs server/tcp/"),
+    ("sd_notify", "service/"),
     ("quinn", "server/encrypted/quic.rs"),
     ("rustls", "server/encrypted/"),
     ("tokio_rustls", "server/encrypted/"),

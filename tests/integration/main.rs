@@ -23,6 +23,7 @@ mod rate_limit;
 mod restart;
 mod rfc8906;
 mod scenarios;
+mod service;
 mod shutdown;
 mod support;
 mod tcp_states;

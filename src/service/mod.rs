@@ -1,0 +1,15 @@
+//! Running under a supervisor, such as systemd: sockets it passes, what it is told of us, and whom we become.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | [`Supervisor`] | who started us and wants to know how we are, by the protocol of sd_notify(3) |
+//! | status | one line on what we do now, as `systemctl status` shows it |
+//! | [`Pulse`] | a question to a task: do you still get on? |
+//! | watchdog | the supervisor's clock that ends a service which does not say often enough that it lives |
+//! | [`heartbeat`] | says so, and only as long as there is a pulse |
+
+mod pulse;
+mod supervisor;
+
+pub use pulse::{Pulse, Pulsed, heartbeat};
+pub use supervisor::{Supervisor, attend, status};
