@@ -77,7 +77,13 @@ impl Cluster {
             }
         }
         let listen = vec!["192.0.2.53:53".parse().unwrap()];
-        let source = Arc::new(ZoneSource { config, statics: StaticZone::default(), listen, demand: Arc::default() });
+        let source = Arc::new(ZoneSource {
+            config,
+            statics: StaticZone::default(),
+            listen,
+            demand: Arc::default(),
+            meter: Arc::default(),
+        });
         Cluster {
             source,
             view: ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() },

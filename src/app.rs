@@ -199,6 +199,7 @@ impl Starting<'_> {
         let Starting { sight, tasks, stop, sights } = self;
         let (name, stop) = (zone.name(), *stop);
         let journal = sight.journal.of(&name);
+        let meter = sight.counters.meter(&name);
         let (asked, probes): (Arc<discovery::Stats>, Arc<health::Stats>) = Default::default();
         let (epoch, initial) = beginning(zone, state_dir);
         let wake = Arc::new(Notify::new());
@@ -252,7 +253,7 @@ impl Starting<'_> {
                 "a zone's prober"
             });
         }
-        let source = ZoneSource { config: zone.clone(), statics, listen: listen.to_vec(), demand };
+        let source = ZoneSource { config: zone.clone(), statics, listen: listen.to_vec(), demand, meter };
         let (discovery, overrides) = (asked, sight.overrides.clone());
         sights.push(ZoneSight { name, topology: topology.clone(), health: health.clone(), discovery, probes });
         Ok(Zone::new(Arc::new(source), epoch, topology, health, overrides))

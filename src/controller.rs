@@ -342,7 +342,13 @@ mod tests {
     fn zone() -> (watch::Sender<Arc<Topology>>, Zone) {
         let mut config = ZoneConfig::new(Name::from_ascii("alternator.local.").unwrap());
         config.cluster.seeds = vec![Seed::Address([10, 0, 0, 1].into())];
-        let source = ZoneSource { config, statics: StaticZone::default(), listen: Vec::new(), demand: Arc::default() };
+        let source = ZoneSource {
+            config,
+            statics: StaticZone::default(),
+            listen: Vec::new(),
+            demand: Arc::default(),
+            meter: Arc::default(),
+        };
         let (publish, topology) = watch::channel(topology(1));
         let health = watch::Sender::new(Arc::new(Health { disabled: true, ..Health::default() }));
         let overrides = watch::Sender::default().subscribe();

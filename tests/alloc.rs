@@ -64,7 +64,8 @@ fn the_count_sees_an_allocation() {
 
 #[test]
 fn no_kind_of_query_allocates() {
-    let (table, mut worker) = (table(), Worker::new());
+    let mut worker = Worker::new();
+    let table = table(&worker.counters);
     for (edns, transport, kind) in all() {
         worker.respond(&table, &kind, transport);
         let count = worker.allocations(&table, &kind, transport);
@@ -75,10 +76,11 @@ fn no_kind_of_query_allocates() {
 /// What a worker keeps per deck grows with the largest Table it saw; no later one costs anything.
 #[test]
 fn no_query_allocates_after_the_table_was_swapped() {
-    let large = table();
-    // Fewer zones, the same zone again, nothing at all.
-    let others = [Table::new([Arc::new(kinds::zone())]), table(), Table::default()];
     let mut worker = Worker::new();
+    let large = table(&worker.counters);
+    // Fewer zones, the same zone again, nothing at all.
+    let small = Table::new([Arc::new(kinds::zone(&worker.counters))]);
+    let others = [small, table(&worker.counters), Table::default()];
     for kind in kinds(Edns::No) {
         worker.respond(&large, &kind, Transport::Udp);
     }
@@ -98,9 +100,13 @@ fn no_query_allocates_after_the_table_was_swapped() {
 /// Counting is part of answering, and reading the counters is not.
 #[test]
 fn every_query_was_counted() {
-    let (table, mut worker) = (table(), Worker::new());
+    let mut worker = Worker::new();
+    let table = table(&worker.counters);
     for (_, transport, kind) in all() {
         worker.respond(&table, &kind, transport);
     }
     assert_eq!(worker.counters.total(), all().len() as u64);
+    let led: u64 = worker.counters.leads().iter().map(|(_, _, led)| led).sum();
+    let is_dealt = |kind: &Kind| kind.name.starts_with("A") && kind.outcome == Outcome::Answered;
+    assert_eq!(led, all().iter().filter(|(_, _, kind)| is_dealt(kind)).count() as u64);
 }

@@ -44,8 +44,8 @@ fn main() {
 }
 
 fn respond() {
-    let table = table();
     let counters = Counters::default();
+    let table = table(&counters);
     let mut responder = Responder::new(&counters, &settings(), 1);
     let mut out = Vec::with_capacity(usize::from(u16::MAX));
     for edns in Edns::ALL {
@@ -74,8 +74,9 @@ fn serve() {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
     let bound = bind(&ServerConfig { listen, workers: 1, ..ServerConfig::default() }).unwrap();
     // One zone, as most servers have, and as the servers have that others are measured with.
-    let table = Arc::new(ArcSwap::from_pointee(Table::new([Arc::new(zone())])));
-    let running = bound.run(&table, &Counters::default(), 1).unwrap();
+    let counters = Counters::default();
+    let table = Arc::new(ArcSwap::from_pointee(Table::new([Arc::new(zone(&counters))])));
+    let running = bound.run(&table, &counters, 1).unwrap();
     println!("{}", running.addresses()[0]);
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
     assert!(running.stop());

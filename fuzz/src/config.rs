@@ -153,7 +153,13 @@ fn check_compiles(config: &Config) {
     let few = || config.zones.iter().take(MOST_COMPILED);
     let table = Table::new(few().map(|zone| {
         let (config, listen) = (zone.clone(), config.server.listen.clone());
-        let source = Arc::new(ZoneSource { config, statics: StaticZone::default(), listen, demand: Arc::default() });
+        let source = Arc::new(ZoneSource {
+            config,
+            statics: StaticZone::default(),
+            listen,
+            demand: Arc::default(),
+            meter: Arc::default(),
+        });
         let plan = ZonePlan::new(&source, &ClusterView::default());
         Arc::new(compile_zone(source, plan, 7, None, 1))
     }));

@@ -150,7 +150,7 @@ fn zone(apex: &str, records: &str, answers: Answers, access: Access) -> Compiled
         }
     }
     let listen = vec!["192.0.2.53:53".parse().unwrap()];
-    let source = Arc::new(ZoneSource { config, statics, listen, demand: Arc::default() });
+    let source = Arc::new(ZoneSource { config, statics, listen, demand: Arc::default(), meter: Arc::default() });
     let plan = ZonePlan::new(
         &source,
         &ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() },

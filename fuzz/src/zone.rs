@@ -204,7 +204,8 @@ fn served(data: &RData) -> RData {
 fn compiled(zone: &StaticZone) -> CompiledZone {
     let config = ZoneConfig::new(apex());
     let listen = vec!["192.0.2.53:53".parse().unwrap()];
-    let source = Arc::new(ZoneSource { config, statics: zone.clone(), listen, demand: Arc::default() });
+    let source =
+        Arc::new(ZoneSource { config, statics: zone.clone(), listen, demand: Arc::default(), meter: Arc::default() });
     let plan = ZonePlan::new(&source, &ClusterView::default());
     compile_zone(source, plan, EPOCH, None, 1)
 }

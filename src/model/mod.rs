@@ -11,16 +11,19 @@
 //! | [`Demand`] | whether anybody asks for a zone, so that its poller may idle |
 //! | [`Prefix`] | addresses that begin with the same bits; [`Prefixes`]: a set of them |
 //! | [`Access`] | who may ask: allowed and denied by prefix |
+//! | [`Slot`] | a small number for what comes and goes; [`Meter`]: those under which a zone and its nodes are counted |
 //! | [`Histogram`] | how long things took, counted by fixed bounds |
 
 mod access;
 mod demand;
 mod health;
 mod histogram;
+mod meter;
 mod node;
 mod overrides;
 mod prefix;
 mod scope;
+mod slots;
 mod target;
 mod topology;
 mod view;
@@ -29,10 +32,12 @@ pub use access::{Access, Contradiction, Denied, Verdict};
 pub use demand::Demand;
 pub use health::{Failure, Health, NodeHealth, NodeState};
 pub use histogram::{COMPILE_SECONDS, Histogram, HistogramSnapshot, REQUEST_SECONDS};
+pub use meter::{Meter, NodeSlots};
 pub use node::{Node, is_usable_address};
 pub use overrides::{Action, ActionError, Origin, Override, Overrides};
 pub use prefix::{Prefix, PrefixError, Prefixes};
 pub use scope::{Scope, ScopeError};
+pub use slots::{Slot, Slots};
 pub use target::{MAX_TARGET, Specificity, Target, TargetError};
 pub use topology::{Listing, Member, Source, Topology};
 pub use view::ClusterView;

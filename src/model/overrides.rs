@@ -166,7 +166,12 @@ impl Overrides {
         // Down to what makes no difference to anybody, so that the order they come in makes none either.
         all.sort_by_cached_key(|known| {
             let told = (known.target.to_string(), known.zone.clone(), known.from, known.until);
-            (Reverse((known.target.specificity(), known.zone.is_some(), known.set_at)), known.action, known.origin, told)
+            (
+                Reverse((known.target.specificity(), known.zone.is_some(), known.set_at)),
+                known.action,
+                known.origin,
+                told,
+            )
         });
         let (mut of_nodes, mut others) = (BTreeMap::<IpAddr, Vec<usize>>::new(), Vec::new());
         for (index, known) in all.iter().enumerate() {
@@ -195,7 +200,8 @@ impl Overrides {
 
     /// The drain of a node that begins next, unless another override decides about the node by then.
     pub fn pending_drain(&self, zone: &str, node: &Node, now: SystemTime) -> Option<&Arc<Override>> {
-        let pending = |known: &Override| known.action == Action::Drain && known.from > now && !known.is_over(known.from);
+        let pending =
+            |known: &Override| known.action == Action::Drain && known.from > now && !known.is_over(known.from);
         // Asked of every node whenever a zone is compiled, when hardly ever anything is pending.
         if !self.all.iter().any(|known| pending(known)) {
             return None;

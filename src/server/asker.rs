@@ -3,7 +3,8 @@
 use std::{fmt, net::SocketAddr};
 
 /// How a packet came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(usize)]
 pub enum Transport {
     /// One datagram.
     Udp,
@@ -18,6 +19,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All transports, in the order of their numbers.
+    pub const ALL: [Transport; 5] = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Https, Transport::Quic];
+
     /// Whether a reply is one datagram, sent to whoever the query says it is from: its size is bounded, and the
     /// asker's address may be forged.
     pub fn is_datagram(self) -> bool {

@@ -60,6 +60,8 @@ struct Records {
     remark: Option<Remark>,
     /// It holds what grows with the cluster: lists of services, explanations.
     is_list: bool,
+    /// The number of the node whose address comes first.
+    leader: u32,
 }
 
 /// What was written.
@@ -69,6 +71,8 @@ pub(super) struct Written {
     pub(super) has_answers: bool,
     /// What is to be said of it.
     pub(super) remark: Option<Remark>,
+    /// The number of the node whose address comes first; 0 for none.
+    pub(super) leader: u32,
 }
 
 impl General {
@@ -111,6 +115,7 @@ impl General {
             is_truncated: info.truncation,
             has_answers: info.counts().answers > 0,
             remark: records.remark,
+            leader: if info.truncation { 0 } else { records.leader },
         })
     }
 
@@ -197,9 +202,12 @@ impl General {
                 let shape = dealt.deck.shape_for(source.ip());
                 let slot = zone.first_slot + dealt.slot + shape as usize;
                 let row = self.dealer.lock().unwrap_or_else(PoisonError::into_inner).next(slot, dealt.deck.rows());
-                let (bytes, count) = dealt.deck.row(row, shape);
-                let record_len = bytes.len() / usize::from(count.max(1));
-                records.answers.extend(bytes.chunks_exact(record_len).filter_map(|bytes| address_record(&name, bytes)));
+                let row = dealt.deck.row(row, shape);
+                let record_len = row.octets.len() / usize::from(row.records.max(1));
+                records.leader = row.leader;
+                records
+                    .answers
+                    .extend(row.octets.chunks_exact(record_len).filter_map(|bytes| address_record(&name, bytes)));
             }
             Answer::Fixed(body) => {
                 records.remark = body.remark().cloned();

@@ -5,12 +5,11 @@ use std::{sync::Arc, time::Instant};
 use hickory_proto::op::ResponseCode;
 
 use super::{
-    Asker, Outcome, Settings,
-    counters::WorkerCounters,
-    edns,
+    Asker, Outcome, Settings, edns,
     query::{NameBuffer, Parsed, parse},
     rate_limit::{Class, Limited, RateLimit},
     reply::{Head, TRUNCATED},
+    tally::Block,
 };
 use crate::table::{Found, Table};
 
@@ -25,7 +24,7 @@ pub(super) struct Limiter {
 
 impl Limiter {
     /// The limiter of one worker; `None` where nothing is limited.
-    pub(super) fn new(settings: &Settings, counters: Arc<WorkerCounters>) -> Option<Box<Self>> {
+    pub(super) fn new(settings: &Settings, counters: Arc<Block>) -> Option<Box<Self>> {
         let limit = RateLimit::new(&settings.rate_limit, settings.workers, counters)?;
         Some(Box::new(Limiter { limit, began: Instant::now(), is_verified: false }))
     }

@@ -42,11 +42,12 @@ mod reply;
 mod report;
 mod respond;
 mod settings;
+mod tally;
 mod tcp;
 mod udp;
 
 pub use asker::{Asker, Transport};
-pub use counters::{Counters, Outcome, RateLimited};
+pub use counters::{Counters, Outcome, RateLimited, ZoneCounts};
 pub use edns::Cookies;
 pub use general::General;
 pub use listeners::{BindError, Bound, Running, bind};

@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Outcome, RateLimited, counters::WorkerCounters};
+use super::{Outcome, RateLimited, tally::Block};
 use crate::{config::RateLimitConfig, model::Prefix};
 
 /// Buckets of a set, all looked at for every reply: two lines of the processor's cache.
@@ -117,7 +117,7 @@ pub(super) struct RateLimit {
     sets: Box<[[Bucket; WAYS]]>,
     keys: RandomState,
     log: Log,
-    counters: Arc<WorkerCounters>,
+    counters: Arc<Block>,
 }
 
 /// One bucket, as the time when it will be full: one that is full is as good as none. All zeros are a full one.
@@ -133,7 +133,7 @@ struct Bucket {
 
 impl RateLimit {
     /// The limiter of one of this many workers of an address; `None` where nothing is limited.
-    pub(super) fn new(config: &RateLimitConfig, workers: usize, counters: Arc<WorkerCounters>) -> Option<Self> {
+    pub(super) fn new(config: &RateLimitConfig, workers: usize, counters: Arc<Block>) -> Option<Self> {
         if config.responses_per_second == 0 {
             return None;
         }

@@ -50,19 +50,26 @@ fn counts(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Transport, tally::Counted},
+        *,
+    };
 
     #[test]
     fn only_what_happened_since_is_told() {
         let counters = Counters::default();
-        let worker = counters.worker();
-        worker.count(Outcome::Denied);
+        let mut worker = counters.worker();
+        let mut count = |outcome| {
+            worker.count(Transport::Udp, outcome, Counted::default());
+            worker.block().clone()
+        };
+        count(Outcome::Denied);
         let mut report = LimitReport::new(&counters);
         assert_eq!(report.since(), None);
-        worker.rate_limited(RateLimited::WouldDrop);
-        worker.rate_limited(RateLimited::Passed);
-        worker.count(Outcome::Answered);
-        worker.count(Outcome::Denied);
+        let block = count(Outcome::Answered);
+        block.rate_limited(RateLimited::WouldDrop);
+        block.rate_limited(RateLimited::Passed);
+        count(Outcome::Denied);
         assert_eq!(report.since().unwrap(), "1 the rate limit would have dropped, 1 may not ask");
         assert_eq!(report.since(), None);
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 
 use super::{
-    Asker, Counters, General, Outcome, Settings,
+    Asker, Counters, General, Outcome, Settings, Transport,
     chaos::{self, CLASS_CHAOS},
-    counters::WorkerCounters,
     edns::{self, Edns, Teller, Told},
     limiter::Limiter,
     query::{Bad, CLASS_ANY, CLASS_IN, NameBuffer, Parsed, Query, Why, is_no_query, parse, parse_usual},
     reply::{Head, Limits, Options, Reply, append_opt_with, outcome_of},
+    tally::{Block, Counted, Tally},
 };
 use crate::{
     model::Verdict,
@@ -25,7 +25,7 @@ use crate::{
 pub struct Responder {
     dealer: Dealer,
     general: General,
-    counters: Arc<WorkerCounters>,
+    tally: Tally,
     settings: Arc<Settings>,
     names: NameBuffer,
     limiter: Option<Box<Limiter>>,
@@ -34,12 +34,11 @@ pub struct Responder {
 impl Responder {
     /// A responder; the seed decides where its cursors start.
     pub fn new(counters: &Counters, settings: &Arc<Settings>, seed: u64) -> Self {
-        let counters = counters.worker();
         Responder {
             settings: settings.clone(),
             general: General::new(seed.rotate_left(1)),
             dealer: Dealer::new(seed),
-            counters,
+            tally: counters.worker(),
             names: NameBuffer::default(),
             limiter: None,
         }
@@ -48,7 +47,7 @@ impl Responder {
     /// The same that limits the rate of its replies, where the operator says so: for datagrams, whose senders may be
     /// forged.
     pub fn limiting_rate(mut self) -> Self {
-        self.limiter = Limiter::new(&self.settings, self.counters.clone());
+        self.limiter = Limiter::new(&self.settings, self.tally.block().clone());
         self
     }
 
@@ -60,15 +59,15 @@ impl Responder {
             true => parse_usual(packet, &mut self.names),
             false => None,
         };
-        let outcome = match usual {
+        let (outcome, counted) = match usual {
             Some(query) => match compiled(table, &mut self.dealer, &query, asker, None, out) {
-                Some(outcome) => outcome,
+                Some(became) => became,
                 None => generally(&self.general, &self.settings, table, &query, asker, out),
             },
-            None if is_no_query(packet) => Outcome::Dropped,
+            None if is_no_query(packet) => (Outcome::Dropped, Counted::default()),
             None => self.respond_rarely::<true>(table, packet, asker, out),
         };
-        self.counters.count(outcome);
+        self.tally.count(asker.transport, outcome, counted);
         if let Some(limiter) = &mut self.limiter {
             limiter.judge(table, packet, asker, outcome, out, start);
         }
@@ -79,7 +78,7 @@ impl Responder {
     /// tests, and for fuzz/.
     #[doc(hidden)]
     pub fn respond_generally(&mut self, table: &Table, packet: &[u8], asker: &Asker, out: &mut Vec<u8>) -> Outcome {
-        self.respond_rarely::<false>(table, packet, asker, out)
+        self.respond_rarely::<false>(table, packet, asker, out).0
     }
 
     /// Decides about a packet of any kind.
@@ -90,20 +89,20 @@ impl Responder {
         packet: &[u8],
         asker: &Asker,
         out: &mut Vec<u8>,
-    ) -> Outcome {
+    ) -> Became {
         let Responder { dealer, general, settings, names, limiter, .. } = self;
         if settings.is_forged(asker.source) {
-            return Outcome::Dropped;
+            return unnamed(Outcome::Dropped);
         }
         let parsed = parse(packet, names);
         let verdict = settings.access.verdict(asker.source.ip());
         match parsed {
-            Parsed::Drop => Outcome::Dropped,
-            _ if verdict == Verdict::Drop => Outcome::Denied,
+            Parsed::Drop => unnamed(Outcome::Dropped),
+            _ if verdict == Verdict::Drop => unnamed(Outcome::Denied),
             Parsed::Bad(bad) => {
                 let (outcome, is_verified) = refuse_bad(settings, &bad, asker, out);
                 limiter.iter_mut().for_each(|limiter| limiter.is_verified = is_verified);
-                outcome
+                unnamed(outcome)
             }
             Parsed::Query(query) => {
                 let told = match &query.edns {
@@ -111,26 +110,27 @@ impl Responder {
                         Ok(told) => Some(told),
                         Err(edns::Malformed) => {
                             let reply = Reply { query: &query, told: None, transport: asker.transport, table, out };
-                            return match verdict {
+                            return unnamed(match verdict {
                                 Verdict::Refuse => deny(reply),
                                 _ => reply.rcode(ResponseCode::FormErr, None),
-                            };
+                            });
                         }
                     },
                     _ => None,
                 };
                 if verdict == Verdict::Refuse {
-                    return deny(Reply { query: &query, told: told.as_ref(), transport: asker.transport, table, out });
+                    let told = told.as_ref();
+                    return unnamed(deny(Reply { query: &query, told, transport: asker.transport, table, out }));
                 }
                 if let (Some(limiter), Some(told)) = (limiter, &told) {
                     limiter.is_verified = told.cookie.is_some_and(|cookie| cookie.is_valid);
                 }
                 let told = told.as_ref();
                 let answering = Answering { table, settings, asker, query: &query, told };
-                let early = answering.before(out);
+                let early = answering.before(out).map(unnamed);
                 let compiled = || if COMPILED { compiled(table, dealer, &query, asker, told, out) } else { None };
                 match early.or_else(compiled) {
-                    Some(outcome) => outcome,
+                    Some(became) => became,
                     None => answering.general(general, out),
                 }
             }
@@ -142,10 +142,23 @@ impl Responder {
         &self.settings
     }
 
-    /// The counters of this worker.
-    pub(super) fn counters(&self) -> &WorkerCounters {
-        &self.counters
+    /// The counters of this worker that no query has.
+    pub(super) fn counters(&self) -> &Block {
+        self.tally.block()
     }
+
+    /// Counts a packet that holds no query to be read.
+    pub(super) fn drop_unread(&mut self, transport: Transport) {
+        self.tally.count(transport, Outcome::Dropped, Counted::default());
+    }
+}
+
+/// What a query became, and where that is counted.
+type Became = (Outcome, Counted);
+
+/// Decided before anybody looked for a zone.
+fn unnamed(outcome: Outcome) -> Became {
+    (outcome, Counted::default())
 }
 
 /// What a query with options is told, whatever its answer is.
@@ -173,37 +186,43 @@ fn compiled(
     asker: &Asker,
     told: Option<&Told>,
     out: &mut Vec<u8>,
-) -> Option<Outcome> {
+) -> Option<Became> {
     if is_unusual(query.qtype) {
         return None;
     }
     let reply = Reply { query, told, transport: asker.transport, table, out };
     let (zone, entry) = match table.find(query.name) {
-        Found::Outside => return Some(reply.rcode(ResponseCode::Refused, Some(&Remark::NOT_AUTHORITATIVE))),
+        Found::Outside => {
+            return Some(unnamed(reply.rcode(ResponseCode::Refused, Some(&Remark::NOT_AUTHORITATIVE))));
+        }
         Found::Missing(zone) => (zone, None),
         Found::Name(zone, entry) => (zone, Some(entry)),
     };
+    let counted = Counted::of(zone.meter);
     if !zone.zone.source.config.access.is_open()
         && let denied @ (Verdict::Refuse | Verdict::Drop) = zone_verdict(zone, asker)
     {
-        return Some(deny_by(denied, reply));
+        return Some((deny_by(denied, reply), counted));
     }
     zone.zone.source.demand.note();
-    let Some(entry) = entry else { return Some(reply.negative(zone, ResponseCode::NXDomain)) };
-    match entry.answer(query.qtype) {
+    let Some(entry) = entry else { return Some((reply.negative(zone, ResponseCode::NXDomain), counted)) };
+    let outcome = match entry.answer(query.qtype) {
         Some(Answer::Dealt(index)) => {
             let dealt = &zone.zone.dealt[*index];
             let shape = dealt.deck.shape_for(asker.source.ip());
             let slot = zone.first_slot + dealt.slot + shape as usize;
-            let (row, records) = dealt.deck.row(dealer.next(slot, dealt.deck.rows()), shape);
-            Some(reply.row(row, records, dealt.remark.as_deref()))
+            let row = dealt.deck.row(dealer.next(slot, dealt.deck.rows()), shape);
+            let outcome = reply.row(row.octets, row.records, dealt.remark.as_deref());
+            let leader = if outcome == Outcome::Answered { row.leader } else { 0 };
+            return Some((outcome, Counted { leader, ..counted }));
         }
-        Some(Answer::Fixed(body)) => Some(reply.fixed(zone, body, query.qtype == u16::from(RecordType::SRV))),
-        Some(Answer::Unready(remark)) => Some(reply.rcode(ResponseCode::ServFail, remark.as_deref())),
-        Some(Answer::Explain(_)) => None,
-        None if entry.alias.is_some() => None,
-        None => Some(reply.negative(zone, ResponseCode::NoError)),
-    }
+        Some(Answer::Fixed(body)) => reply.fixed(zone, body, query.qtype == u16::from(RecordType::SRV)),
+        Some(Answer::Unready(remark)) => reply.rcode(ResponseCode::ServFail, remark.as_deref()),
+        Some(Answer::Explain(_)) => return None,
+        None if entry.alias.is_some() => return None,
+        None => reply.negative(zone, ResponseCode::NoError),
+    };
+    Some((outcome, counted))
 }
 
 /// Answers a usual query through hickory.
@@ -215,7 +234,7 @@ fn generally(
     query: &Query<'_>,
     asker: &Asker,
     out: &mut Vec<u8>,
-) -> Outcome {
+) -> Became {
     Answering { table, settings, asker, query, told: None }.general(general, out)
 }
 
@@ -280,29 +299,35 @@ impl<'a> Answering<'a> {
 
     /// Answers through hickory.
     #[cold]
-    fn general(&self, general: &General, out: &mut Vec<u8>) -> Outcome {
+    fn general(&self, general: &General, out: &mut Vec<u8>) -> Became {
         let found = self.table.find(self.query.name);
+        let counted = match found {
+            Found::Missing(zone) | Found::Name(zone, _) => Counted::of(zone.meter),
+            Found::Outside => Counted::default(),
+        };
         if let Found::Missing(zone) | Found::Name(zone, _) = found
             && let denied @ (Verdict::Refuse | Verdict::Drop) = zone_verdict(zone, self.asker)
         {
-            return deny_by(denied, self.reply(out));
+            return (deny_by(denied, self.reply(out)), counted);
         }
         // An explanation is work that grows with the cluster, and too long for a forger's victim anyway.
         if let Found::Name(_, entry) = found
             && matches!(entry.answer(self.query.qtype), Some(Answer::Explain(_)))
             && self.reply(out).may_be_forged()
         {
-            return self.reply(out).truncated(ResponseCode::NoError);
+            return (self.reply(out).truncated(ResponseCode::NoError), counted);
         }
         let start = out.len();
         let room = self.reply(out).room();
         let Some(written) = general.answer(self.table, self.query, self.asker, room, out) else {
-            return self.reply(out).rcode(ResponseCode::ServFail, None);
+            return (self.reply(out).rcode(ResponseCode::ServFail, None), counted);
         };
         // What is said of an answer comes with it.
         let remark = written.remark.as_ref().filter(|_| !written.is_truncated);
         self.reply(out).written(written.rcode, remark, start);
-        if written.is_truncated { Outcome::Truncated } else { outcome_of(written.rcode, written.has_answers) }
+        let outcome =
+            if written.is_truncated { Outcome::Truncated } else { outcome_of(written.rcode, written.has_answers) };
+        (outcome, Counted { leader: written.leader, ..counted })
     }
 }
 

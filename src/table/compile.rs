@@ -317,9 +317,9 @@ impl Compiler<'_> {
         let previous = self.previous.and_then(|previous| previous.parts.decks.get(&key));
         let known = self.parts.decks.get(&key).or(previous).filter(|deck| deck.is_for(nodes, ttl));
         let config = &self.source.config;
-        let deck = known.cloned().unwrap_or_else(|| {
-            Arc::new(Deck::new(nodes.clone(), family, ttl, config.answers, config.subnet_prefix_v4, seed))
-        });
+        let deck = known
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Deck::new(nodes.clone(), family, ttl, config, &self.source.meter, seed)));
         self.parts.decks.insert(key, deck.clone());
         deck
     }
@@ -429,7 +429,7 @@ mod tests {
     /// A zone over these nodes.
     fn compiled(config: ZoneConfig, statics: StaticZone, nodes: &[(&str, &str, NodeHealth)]) -> CompiledZone {
         let listen = vec!["192.0.2.53:53".parse().unwrap()];
-        let source = Arc::new(ZoneSource { config, statics, listen, demand: Arc::default() });
+        let source = Arc::new(ZoneSource { config, statics, listen, demand: Arc::default(), meter: Arc::default() });
         let plan = ZonePlan::new(&source, &view(nodes));
         compile_zone(source, plan, 7, None, 1)
     }
@@ -466,7 +466,7 @@ mod tests {
 
     fn ttl(zone: &CompiledZone, name: &str, rtype: RecordType) -> u32 {
         let Answer::Dealt(index) = answer(zone, name, rtype) else { panic!("{name} {rtype} is not dealt") };
-        let row = zone.dealt[index].deck.row(0, crate::table::Shape::Single).0;
+        let row = zone.dealt[index].deck.row(0, crate::table::Shape::Single).octets;
         u32::from_be_bytes(row[6..10].try_into().unwrap())
     }
 
@@ -586,7 +586,7 @@ mod tests {
                 {
                     let dealt = |zone: &CompiledZone, index: usize| {
                         let deck = zone.dealt[index].deck.clone();
-                        (deck.nodes().to_vec(), deck.row(0, crate::table::Shape::Single).0[..12].to_vec())
+                        (deck.nodes().to_vec(), deck.row(0, crate::table::Shape::Single).octets[..12].to_vec())
                     };
                     let same = match (expected, found) {
                         (Answer::Fixed(expected), Answer::Fixed(found)) => expected == found,

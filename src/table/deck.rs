@@ -9,8 +9,8 @@ use rustc_hash::FxHashMap;
 
 use super::{Remark, wire::MAX_BODY};
 use crate::{
-    config::Answers,
-    model::Node,
+    config::{Answers, ZoneConfig},
+    model::{Meter, Node, Slot},
     plan::{Family, Nodes, Seat, deal},
 };
 
@@ -30,11 +30,32 @@ pub struct Deck {
     shapes: [(usize, u16); 2],
     /// The records that rows are cut out of.
     records: Box<[u8]>,
-    /// Where each row starts in them, octets.
-    starts: Box<[u32]>,
+    /// Where each row starts in them, and who leads it.
+    rows: Box<[Start]>,
+    /// Holds the numbers of the nodes.
+    leaders: Box<[Option<Arc<Slot>>]>,
     /// The /prefix networks the IPv4 nodes are in, sorted.
     networks: Vec<u32>,
     prefix: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Start {
+    /// Octets.
+    at: u32,
+    /// The number of the node whose address comes first.
+    leader: u32,
+}
+
+/// One row, in one shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'d> {
+    /// The answer section.
+    pub octets: &'d [u8],
+    /// Records in it.
+    pub records: u16,
+    /// The number under which its first node is counted; 0 for none.
+    pub leader: u32,
 }
 
 /// How many records of a row one response takes.
@@ -48,7 +69,8 @@ pub enum Shape {
 
 impl Deck {
     /// Deals a deck. `nodes` are of one family and not empty.
-    pub(super) fn new(nodes: Nodes, family: Family, ttl: u32, answers: Answers, prefix: u8, seed: u64) -> Self {
+    pub(super) fn new(nodes: Nodes, family: Family, ttl: u32, config: &ZoneConfig, meter: &Meter, seed: u64) -> Self {
+        let (answers, prefix) = (config.answers, config.subnet_prefix_v4);
         let record_len = 2 + 2 + 2 + 4 + 2 + if family == Family::V4 { 4 } else { 16 };
         let wanted = match answers {
             // Nobody is given more than one AAAA by `auto`; see `shape_for`.
@@ -63,11 +85,18 @@ impl Deck {
         for &seat in &dealt.seats {
             records.extend_from_slice(&of_nodes[seat as usize * record_len..][..record_len]);
         }
+        let leaders: Box<[_]> = nodes.iter().map(|node| meter.node(node.address)).collect();
+        let leader = |start: u32| {
+            let node = dealt.seats.get(start as usize).and_then(|seat| leaders.get(*seat as usize));
+            node.and_then(Option::as_deref).map_or(0, Slot::number)
+        };
+        let start = |start: &u32| Start { at: start * record_len as u32, leader: leader(*start) };
         Deck {
             networks: networks(&nodes, prefix),
             shapes: [(dealt.per_row * record_len, dealt.per_row as u16), (record_len, 1)],
             records: records.into(),
-            starts: dealt.starts.iter().map(|start| start * record_len as u32).collect(),
+            rows: dealt.starts.iter().map(start).collect(),
+            leaders,
             nodes,
             family,
             ttl,
@@ -83,7 +112,7 @@ impl Deck {
 
     /// Memory the rows take, octets.
     pub fn octets(&self) -> usize {
-        self.records.len() + self.starts.len() * size_of::<u32>()
+        self.records.len() + size_of_val(&*self.rows)
     }
 
     /// The nodes dealt, by address.
@@ -94,16 +123,15 @@ impl Deck {
     /// Rows in the deck.
     #[inline(always)]
     pub fn rows(&self) -> usize {
-        self.starts.len()
+        self.rows.len()
     }
 
-    /// One row in the given shape: octets of the answer section, and how many records they are. An index beyond the
-    /// deck stands for the first row.
+    /// One row in the given shape. An index beyond the deck stands for the first row.
     #[inline(always)]
-    pub fn row(&self, index: usize, shape: Shape) -> (&[u8], u16) {
-        let start = self.starts.get(index).map_or(0, |start| *start as usize);
-        let (len, count) = self.shapes[shape as usize];
-        (&self.records[start..start + len], count)
+    pub fn row(&self, index: usize, shape: Shape) -> Row<'_> {
+        let Start { at, leader } = self.rows.get(index).copied().unwrap_or(Start { at: 0, leader: 0 });
+        let (len, records) = self.shapes[shape as usize];
+        Row { octets: &self.records[at as usize..at as usize + len], records, leader }
     }
 
     /// Which shape an asker gets. With `auto`: one address for AAAA and for askers in a node's own network, because
@@ -189,7 +217,9 @@ mod tests {
         let node = |text: &&str| Node { address: text.parse().unwrap(), datacenter: None, rack: None };
         let nodes: Nodes = addresses.iter().map(node).collect();
         let family = Family::of(nodes[0].address);
-        Deck::new(nodes, family, 5, answers, prefix, 1)
+        let mut config = ZoneConfig::new(hickory_proto::rr::Name::root());
+        (config.answers, config.subnet_prefix_v4) = (answers, prefix);
+        Deck::new(nodes, family, 5, &config, &Meter::default(), 1)
     }
 
     #[test]
@@ -220,10 +250,10 @@ mod tests {
     #[test]
     fn rows_are_complete_answer_sections() {
         let deck = deck(&["10.0.1.1", "10.0.2.1", "10.0.3.1"], Answers::All, 24);
-        let (bytes, records) = deck.row(deck.rows() + 1, Shape::Several);
-        assert_eq!((bytes.len(), records), (48, 3));
-        assert_eq!(bytes[..12], [0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
-        assert_eq!(deck.row(0, Shape::Single).1, 1);
+        let row = deck.row(deck.rows() + 1, Shape::Several);
+        assert_eq!((row.octets.len(), row.records), (48, 3));
+        assert_eq!(row.octets[..12], [0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
+        assert_eq!(deck.row(0, Shape::Single).records, 1);
     }
 
     #[test]
@@ -233,8 +263,9 @@ mod tests {
             let texts: Vec<&str> = addresses.iter().map(String::as_str).collect();
             let deck = deck(&texts, Answers::All, 24);
             for index in [0, 1, nodes as usize - 1, deck.rows() - 1] {
-                let (row, count) = deck.row(index, Shape::Several);
-                let distinct: std::collections::BTreeSet<&[u8]> = row.chunks_exact(16).collect();
+                let row = deck.row(index, Shape::Several);
+                let count = row.records;
+                let distinct: std::collections::BTreeSet<&[u8]> = row.octets.chunks_exact(16).collect();
                 assert_eq!((usize::from(count), distinct.len()), (records, records), "row {index} of {nodes} nodes");
             }
             let most = (nodes as usize * 1024).max(512 << 10);

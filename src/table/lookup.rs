@@ -23,6 +23,8 @@ pub struct ZoneInTable {
     pub zone: Arc<CompiledZone>,
     /// Added to the zone's deck slots for a number that is unique in the Table.
     pub first_slot: usize,
+    /// The number under which queries for it are counted.
+    pub meter: u32,
     /// The names between this zone's apex and that of a zone below it, both left out: empty non-terminals of this
     /// zone, which knows nothing of the lower one.
     between: NameIndex,
@@ -76,7 +78,8 @@ impl Table {
         let place = |zone: Arc<CompiledZone>| {
             let first_slot = next_slot;
             next_slot += zone.slots;
-            ZoneInTable { zone, first_slot, between: NameIndex::default() }
+            let meter = zone.source.meter.zone();
+            ZoneInTable { zone, first_slot, meter, between: NameIndex::default() }
         };
         let mut zones: Vec<_> = zones.into_iter().map(place).collect();
         zones.sort_by(|a, b| order(&a.zone.apex_wire).cmp(&order(&b.zone.apex_wire)));
@@ -214,7 +217,8 @@ mod tests {
 
     fn zone(apex: &str, statics: StaticZone) -> Arc<CompiledZone> {
         let config = ZoneConfig::new(Name::from_ascii(apex).unwrap());
-        let source = Arc::new(ZoneSource { config, statics, listen: Vec::new(), demand: Arc::default() });
+        let source =
+            Arc::new(ZoneSource { config, statics, listen: Vec::new(), demand: Arc::default(), meter: Arc::default() });
         let plan = ZonePlan::new(&source, &ClusterView::default());
         Arc::new(compile_zone(source, plan, 1, None, 1))
     }

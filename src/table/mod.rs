@@ -36,7 +36,7 @@ mod wire;
 
 pub use compile::{CompiledZone, compile_zone, next_epoch};
 pub use dealer::Dealer;
-pub use deck::{Dealt, Deck, Shape};
+pub use deck::{Dealt, Deck, Row, Shape};
 pub use explain::explain;
 pub use index::NameIndex;
 pub use lookup::{Answer, Entry, Found, Table, ZoneInTable};

@@ -9,7 +9,7 @@ use std::{
 use super::{ScopeNames, scope_names};
 use crate::{
     config::ZoneConfig,
-    model::{ClusterView, Demand, Node, Source, Topology},
+    model::{ClusterView, Demand, Meter, Node, Source, Topology},
     plan::{Census, FamilyPlan, ScopePlan, Verdicts},
     zone::file::StaticZone,
 };
@@ -28,6 +28,8 @@ pub struct ZoneSource {
     pub listen: Vec<SocketAddr>,
     /// Told of every query for the zone.
     pub demand: Arc<Demand>,
+    /// Under which numbers queries for it are counted. Given by name, so that they stay over reloads.
+    pub meter: Arc<Meter>,
 }
 
 /// Every decision about one zone for one view. Two plans that are equal compile to the same answers.

@@ -11,7 +11,7 @@ use std::{
 use alternator_dns::{
     config::{CookieConfig, CookiePolicy, Seed, ServerConfig, ZoneConfig},
     model::{Access, ClusterView, Denied, Health, Listing, Member, Node, Source, Topology},
-    server::{Cookies, Outcome, Settings},
+    server::{Cookies, Counters, Outcome, Settings},
     table::{CompiledZone, Table, ZonePlan, ZoneSource, compile_zone},
     zone::file::{self, StaticZone},
 };
@@ -178,13 +178,13 @@ pub fn settings() -> Arc<Settings> {
     Arc::new(Settings::new(&config, listener, Cookies::new(&config.cookies).unwrap(), &[listener], &[]))
 }
 
-/// The Table that [`kinds`] are asked of.
-pub fn table() -> Table {
-    Table::new([Arc::new(zone()), Arc::new(wild_zone()), Arc::new(many_zone()), Arc::new(closed_zone())])
+/// The Table that [`kinds`] are asked of, counted by these.
+pub fn table(counters: &Counters) -> Table {
+    Table::new([zone, wild_zone, many_zone, closed_zone].map(|zone| Arc::new(zone(counters))))
 }
 
 /// [`ZONE`].
-pub fn zone() -> CompiledZone {
+pub fn zone(counters: &Counters) -> CompiledZone {
     let places = [
         ("10.0.1.1", "rack1"),
         ("10.0.1.2", "rack1"),
@@ -196,28 +196,34 @@ pub fn zone() -> CompiledZone {
         ("fd00::2", "rack2"),
     ];
     let nodes = places.into_iter().map(|(address, rack)| (address.parse().unwrap(), rack.to_owned()));
-    compiled(ZONE, "static.alternator.local. 60 IN TXT hello\n", nodes)
+    compiled(counters, ZONE, "static.alternator.local. 60 IN TXT hello\n", nodes)
 }
 
-fn wild_zone() -> CompiledZone {
+fn wild_zone(counters: &Counters) -> CompiledZone {
     let text = "www.wild.test. 60 IN TXT hello\n*.star.wild.test. 60 IN TXT hello\n";
-    compiled(WILD_ZONE, text, [])
+    compiled(counters, WILD_ZONE, text, [])
 }
 
-fn closed_zone() -> CompiledZone {
-    let open = compiled(CLOSED_ZONE, "", []);
+fn closed_zone(counters: &Counters) -> CompiledZone {
+    let open = compiled(counters, CLOSED_ZONE, "", []);
     let mut source = (*open.source).clone();
     source.config.access = Access::new(&[], &["0.0.0.0/0".parse().unwrap()], Denied::Refuse).unwrap();
     compile_zone(Arc::new(source), (*open.plan).clone(), 7, None, 1)
 }
 
-fn many_zone() -> CompiledZone {
+fn many_zone(counters: &Counters) -> CompiledZone {
     let node = |number| (IpAddr::V4(Ipv4Addr::from(0x0A01_0000 + number)), format!("rack{}", number % 3));
-    compiled(MANY_ZONE, "", (1..=MANY).map(node))
+    compiled(counters, MANY_ZONE, "", (1..=MANY).map(node))
 }
 
 /// A zone with these static records and nodes, all in `dc1`; `dc9` is configured and has none.
-fn compiled(apex: &str, statics: &str, nodes: impl IntoIterator<Item = (IpAddr, String)>) -> CompiledZone {
+fn compiled(
+    counters: &Counters,
+    apex: &str,
+    statics: &str,
+    nodes: impl IntoIterator<Item = (IpAddr, String)>,
+) -> CompiledZone {
+    let meter = counters.meter(apex);
     let apex = Name::from_ascii(apex).unwrap();
     let statics: StaticZone = file::parse(statics, "zone".as_ref(), &apex).unwrap();
     let mut config = ZoneConfig::new(apex);
@@ -235,7 +241,7 @@ fn compiled(apex: &str, statics: &str, nodes: impl IntoIterator<Item = (IpAddr, 
     // Nobody is probed: listing alone decides.
     let health = Health { disabled: true, ..Health::default() };
     let listen = vec!["192.0.2.53:53".parse().unwrap()];
-    let source = Arc::new(ZoneSource { config, statics, listen, demand: Arc::default() });
+    let source = Arc::new(ZoneSource { config, statics, listen, demand: Arc::default(), meter });
     let plan = ZonePlan::new(
         &source,
         &ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() },

@@ -58,8 +58,13 @@ fn table_of(places: &Places, statics: StaticZone, answers: Answers) -> Table {
             }
         }
     }
-    let source =
-        Arc::new(ZoneSource { config, statics, listen: vec!["127.0.0.1:53".parse().unwrap()], demand: Arc::default() });
+    let source = Arc::new(ZoneSource {
+        config,
+        statics,
+        listen: vec!["127.0.0.1:53".parse().unwrap()],
+        demand: Arc::default(),
+        meter: Arc::default(),
+    });
     let view = ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() };
     let plan = ZonePlan::new(&source, &view);
     Table::new([Arc::new(compile_zone(source, plan, 7, None, 1))])

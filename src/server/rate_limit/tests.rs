@@ -11,7 +11,7 @@ fn config(responses_per_second: u32) -> RateLimitConfig {
 /// The only worker, and what it counts.
 fn limiter(config: &RateLimitConfig) -> (RateLimit, Counters) {
     let counters = Counters::default();
-    (RateLimit::new(config, 1, counters.worker()).unwrap(), counters)
+    (RateLimit::new(config, 1, counters.worker().block().clone()).unwrap(), counters)
 }
 
 /// With only this many sets, so that they fill up.
@@ -58,14 +58,14 @@ fn a_second_of_the_rate_passes_at_once() {
 
 #[test]
 fn nothing_is_limited_unless_configured() {
-    assert!(RateLimit::new(&config(0), 1, Counters::default().worker()).is_none());
+    assert!(RateLimit::new(&config(0), 1, Counters::default().worker().block().clone()).is_none());
 }
 
 #[test]
 fn each_worker_takes_its_share() {
     let burst = |rate, workers| {
         let counters = Counters::default();
-        RateLimit::new(&config(rate), workers, counters.worker()).unwrap().burst(client(1), 2_000, 0)
+        RateLimit::new(&config(rate), workers, counters.worker().block().clone()).unwrap().burst(client(1), 2_000, 0)
     };
     assert_eq!([burst(100, 1), burst(100, 4), burst(100, 3), burst(2, 8), burst(5, 0)], [100, 25, 33, 1, 5]);
 }

@@ -99,12 +99,12 @@ impl TcpCounters {
         self.closed[why as usize].load(Relaxed)
     }
 
-    pub(super) fn count_accepted(&self) {
+    pub(in crate::server) fn count_accepted(&self) {
         add(&self.accepted, 1);
         add(&self.open, 1);
     }
 
-    pub(super) fn count_closed(&self, why: Closed) {
+    pub(in crate::server) fn count_closed(&self, why: Closed) {
         add(&self.closed[why as usize], 1);
         // Wraps to one less.
         add(&self.open, u64::MAX);

@@ -21,7 +21,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Asker, Outcome, Responder, listeners::Stop, proxy};
+use super::{Asker, Responder, Transport, listeners::Stop, proxy};
 use crate::table::Table;
 
 /// Longest query taken; real ones stay below 300 octets, EDNS options included. What is longer arrives cut off, and
@@ -107,7 +107,7 @@ impl Worker {
         };
         match opened {
             Some((query, source)) => _ = self.responder.respond(table, query, &Asker::udp(source), reply),
-            None => self.responder.counters().count(Outcome::Dropped),
+            None => self.responder.drop_unread(Transport::Udp),
         }
     }
 }
@@ -147,7 +147,7 @@ fn is_nothing(error: &io::Error) -> bool {
 mod tests {
     use super::{
         super::{
-            Counters, Settings,
+            Counters, Outcome, Settings,
             proxy::tests::{header, proxied},
         },
         *,
