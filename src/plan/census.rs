@@ -9,7 +9,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{Family, FamilyPlan, ScopePlan, Verdicts};
+use super::{Family, FamilyPlan, ScopePlan, Verdict, Verdicts};
 use crate::model::{ClusterView, Health, Member, Node, NodeState, Scope};
 
 /// Served nodes, by address. One value for all chains served from the same scope and, where nothing changed, for the
@@ -45,6 +45,7 @@ type Place<'a> = (Option<&'a str>, Option<&'a str>);
 /// The members of every scope by address family, and which of them may be dealt.
 pub struct Census<'a> {
     health: &'a Health,
+    verdicts: &'a Verdicts,
     flat: bool,
     window: Duration,
     groups: FxHashMap<Place<'a>, [Group<'a>; 2]>,
@@ -67,7 +68,7 @@ impl<'a> Census<'a> {
     /// good" set, since probes find the nodes of one incident one after another.
     pub fn new(
         view: &'a ClusterView,
-        verdicts: &Verdicts,
+        verdicts: &'a Verdicts,
         last_known_window: Duration,
         before: &'a [ScopePlan],
     ) -> Self {
@@ -97,7 +98,8 @@ impl<'a> Census<'a> {
                 }
             }
         }
-        Census { health: &view.health, flat: view.topology.flat, window: last_known_window, groups, before: served }
+        let (health, flat) = (&view.health, view.topology.flat);
+        Census { health, verdicts, flat, window: last_known_window, groups, before: served }
     }
 
     /// How far apart nodes of one incident may have served last.
@@ -143,11 +145,14 @@ impl<'a> Census<'a> {
     fn served(&self, member: &Member) -> Option<Served> {
         let health = self.health.get(member.node.address);
         let is_up = health.is_some_and(|health| health.state == NodeState::Up);
-        match (is_up || self.health.disabled, health.and_then(|health| health.served_until)) {
-            (true, _) => Some(Served::Still),
-            (false, Some(until)) => Some(Served::Until(until)),
-            (false, None) => member.served_before.then_some(Served::Until(SystemTime::UNIX_EPOCH)),
-        }
+        let until = match (is_up || self.health.disabled, health.and_then(|health| health.served_until)) {
+            (true, _) => return Some(Served::Still),
+            (false, Some(until)) => until,
+            (false, None) if member.served_before => SystemTime::UNIX_EPOCH,
+            (false, None) => return None,
+        };
+        let is_drained = matches!(self.verdicts.get(member.node.address), Some(Verdict::Drained(_)));
+        Some(if is_drained { Served::BeforeDrained } else { Served::Until(until) })
     }
 
     /// In a flat topology every node counts for every scope.
@@ -175,9 +180,11 @@ fn place(scope: &Scope) -> Place<'_> {
 /// When a node that is not eligible served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Served {
+    /// At some time, and now it is drained and not known to serve: somebody is at work on it. Better than nothing.
+    BeforeDrained,
     /// Until then.
     Until(SystemTime),
-    /// It serves, but the cluster lists it no longer: the best there is.
+    /// It serves, but the cluster lists it no longer, or it is drained: the best there is.
     Still,
 }
 

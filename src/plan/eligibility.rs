@@ -1,8 +1,8 @@
 //! Who may be answered, and why the others may not.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-use crate::model::{ClusterView, Failure, Listing, Member, NodeHealth, NodeState};
+use crate::model::{Action, ClusterView, Failure, Listing, Member, NodeHealth, NodeState, Override};
 
 /// Why one node is in or out of the answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,17 +21,29 @@ pub enum Verdict {
     Left,
     /// Out: known from the state file only; discovery has not succeeded since the start.
     Remembered,
+    /// Out: an operator drained it. It counts among those that served last, so that draining everything empties no
+    /// answer.
+    Drained(Arc<Override>),
+    /// In: an operator forced it up, whatever its probes say.
+    Forced(Arc<Override>),
 }
 
 impl Verdict {
     /// Whether the node may be dealt.
     pub fn is_eligible(&self) -> bool {
-        matches!(self, Verdict::Up | Verdict::Listed | Verdict::Distrusted(_))
+        matches!(self, Verdict::Up | Verdict::Listed | Verdict::Distrusted(_) | Verdict::Forced(_))
     }
 
-    fn of(member: &Member, health: Option<&NodeHealth>, view: &ClusterView) -> Verdict {
+    fn of(member: &Member, health: Option<&NodeHealth>, forced: Option<&Arc<Override>>, view: &ClusterView) -> Verdict {
+        // Nobody is forced back into a cluster.
         if member.listing == Listing::Left {
             return Verdict::Left;
+        }
+        if let Some(forced) = forced {
+            return match forced.action {
+                Action::Drain => Verdict::Drained(forced.clone()),
+                Action::ForceUp => Verdict::Forced(forced.clone()),
+            };
         }
         if view.health.disabled {
             return Verdict::Listed;
@@ -62,6 +74,7 @@ impl fmt::Display for Verdict {
             Verdict::Down(failure) => because(f, "down", failure),
             Verdict::Left => f.write_str("no longer listed by the cluster"),
             Verdict::Remembered => f.write_str("remembered from the state file"),
+            Verdict::Drained(forced) | Verdict::Forced(forced) => forced.fmt(f),
         }
     }
 }
@@ -71,10 +84,12 @@ impl fmt::Display for Verdict {
 pub struct Verdicts(BTreeMap<IpAddr, Verdict>);
 
 impl Verdicts {
-    /// Judges every member.
-    pub fn of(view: &ClusterView) -> Self {
-        let judge =
-            |(address, member): (&IpAddr, &Member)| (*address, Verdict::of(member, view.health.get(*address), view));
+    /// Judges every member of a zone.
+    pub fn in_zone(zone: &str, view: &ClusterView) -> Self {
+        let judge = |(address, member): (&IpAddr, &Member)| {
+            let forced = view.overrides.in_force(zone, &member.node, view.now);
+            (*address, Verdict::of(member, view.health.get(*address), forced, view))
+        };
         Verdicts(view.topology.members.iter().map(judge).collect())
     }
 
@@ -96,10 +111,40 @@ impl Verdicts {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::model::{Health, Node, Scope, Source, Topology};
+    use crate::model::{Health, Node, Origin, Overrides, Scope, Source, Topology};
+
+    impl Verdicts {
+        /// Judges every member of the tests' zone.
+        pub(in crate::plan) fn of(view: &ClusterView) -> Self {
+            Self::in_zone("z.test", view)
+        }
+    }
+
+    /// `drain TARGET` or `force-up TARGET`, from noon on.
+    pub(in crate::plan) fn forced(text: &str) -> Override {
+        let (action, target) = text.split_once(' ').unwrap();
+        let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_262_400);
+        Override {
+            target: target.parse().unwrap(),
+            action: action.parse().unwrap(),
+            zone: None,
+            from: noon,
+            until: Some(noon + Duration::from_secs(3600)),
+            set_at: noon,
+            by: "ops".to_owned(),
+            reason: "kernel upgrade".to_owned(),
+            origin: Origin::Api,
+        }
+    }
+
+    /// The view at noon with these overrides.
+    pub(in crate::plan) fn with(view: &ClusterView, overrides: &[&str]) -> ClusterView {
+        let overrides: Vec<Override> = overrides.iter().map(|text| forced(text)).collect();
+        ClusterView { overrides: Arc::new(Overrides::new(overrides)), now: forced("drain *").from, ..view.clone() }
+    }
 
     /// A view with the given nodes: (address, "dc/rack", health).
     pub(in crate::plan) fn view(nodes: &[(&str, &str, NodeHealth)]) -> ClusterView {
@@ -153,5 +198,33 @@ pub(super) mod tests {
         assert!(!Verdicts::of(&view).is_eligible([10, 0, 0, 1].into()), "never admitted before its own answer");
         Arc::make_mut(&mut view.health).disabled = true;
         assert!(Verdicts::of(&view).is_eligible([10, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn what_an_operator_forces_is_stronger_than_probes_and_weaker_than_the_cluster() {
+        let silent = down(Failure::TimedOut);
+        let view = view(&[
+            ("10.0.0.1", "dc1/r1", up()),
+            ("10.0.0.2", "dc1/r1", silent.clone()),
+            ("10.0.0.3", "dc1/r2", silent),
+        ]);
+        let eligible =
+            |view: &ClusterView| -> Vec<bool> { Verdicts::of(view).iter().map(Verdict::is_eligible).collect() };
+        assert_eq!(eligible(&view), [true, false, false]);
+        let mut exception = with(&view, &["drain dc1", "force-up 10.0.0.2"]);
+        assert_eq!(eligible(&exception), [false, true, false]);
+        let told: Vec<String> = Verdicts::of(&exception).iter().map(ToString::to_string).collect();
+        assert_eq!(told[0], "drained by ops since 2026-11-21 12:00Z until 13:00Z: kernel upgrade");
+        assert_eq!(told[1], "forced up by ops since 2026-11-21 12:00Z until 13:00Z: kernel upgrade");
+        // Distrust of the prober deals the silent, but not the drained.
+        Arc::make_mut(&mut exception.health).panic = true;
+        assert_eq!(eligible(&exception), [false, true, false]);
+        Arc::make_mut(&mut exception.health).disabled = true;
+        assert_eq!(eligible(&exception), [false, true, false], "without probing as well");
+        let forced: IpAddr = "10.0.0.2".parse().unwrap();
+        Arc::make_mut(&mut exception.topology).members.get_mut(&forced).unwrap().listing = Listing::Left;
+        assert_eq!(eligible(&exception), [false, false, false]);
+        exception.now += Duration::from_secs(3600);
+        assert_eq!(eligible(&exception), [true, false, true], "it is over");
     }
 }

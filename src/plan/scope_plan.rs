@@ -177,7 +177,7 @@ mod tests {
     use super::{
         super::{
             Verdicts,
-            eligibility::tests::{down, up, view},
+            eligibility::tests::{down, up, view, with},
         },
         *,
     };
@@ -302,5 +302,33 @@ mod tests {
         for v4 in [up(), gone(0)] {
             assert_eq!(told(&plan(&["dc1/r1", "dc1"], &joining(v4)).v6), "absent");
         }
+    }
+
+    #[test]
+    fn what_is_drained_falls_back_and_comes_last_and_never_empties_an_answer() {
+        let chain = ["dc1/r1", "dc1"];
+        let nodes = |one: NodeHealth, two: NodeHealth, three: NodeHealth| {
+            view(&[("10.0.0.1", "dc1/r1", one), ("10.0.0.2", "dc1/r1", two), ("10.0.0.3", "dc1/r2", three)])
+        };
+        let told = |view: &ClusterView, overrides: &[&str]| told(&plan(&chain, &with(view, overrides)).v4);
+        let all_up = nodes(up(), up(), up());
+        assert_eq!(told(&all_up, &["drain 10.0.0.1"]), "0: 10.0.0.2");
+        assert_eq!(told(&all_up, &["drain dc1/r1"]), "1: 10.0.0.3");
+        assert_eq!(told(&all_up, &["drain dc1", "force-up 10.0.0.3"]), "1: 10.0.0.3");
+        // Nothing else is left: those that serve are dealt, drained as they are.
+        assert_eq!(told(&all_up, &["drain dc1"]), "~0: 10.0.0.1 10.0.0.2");
+        let last_died = nodes(up(), gone(0), gone(0));
+        assert_eq!(told(&last_died, &["drain 10.0.0.1"]), "~0: 10.0.0.1");
+        // One that was stopped after it had been drained is not what served last, whenever it was stopped.
+        let stopped = nodes(gone(9), gone(8), gone(0));
+        assert_eq!(told(&stopped, &["drain 10.0.0.1"]), "~0: 10.0.0.2");
+        assert_eq!(told(&stopped, &["drain dc1/r1"]), "~1: 10.0.0.3");
+        assert_eq!(told(&stopped, &["drain dc1"]), "~0: 10.0.0.1 10.0.0.2");
+    }
+
+    #[test]
+    fn a_node_forced_up_is_live_though_it_never_answered() {
+        let dead = view(&[("10.0.0.1", "dc1/r1", NodeHealth::default()), ("10.0.0.2", "dc1/r1", gone(0))]);
+        assert_eq!(told(&plan(&["dc1"], &with(&dead, &["force-up 10.0.0.1"])).v4), "0: 10.0.0.1");
     }
 }

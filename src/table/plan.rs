@@ -82,7 +82,7 @@ impl ZonePlan {
             None if source.config.cluster.seeds.is_empty() => Arc::default(),
             None => Arc::new(scope_names(&source.config, &view.topology.seen, &source.statics)),
         };
-        let verdicts = Verdicts::of(view);
+        let verdicts = Verdicts::in_zone(&source.config.name(), view);
         let before = previous.map_or(&[][..], |previous| &previous.scopes);
         let census = Census::new(view, &verdicts, incident_window(&source.config), before);
         let scopes = names.chains.iter().map(|chain| ScopePlan::new(chain.clone(), &census)).collect();
