@@ -66,6 +66,7 @@ pub mod http;
 pub mod journal;
 pub mod model;
 pub mod plan;
+pub mod reload;
 pub mod server;
 pub mod service;
 pub mod sim;

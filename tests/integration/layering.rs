@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("health", "config http journal model"),    // which of them serve
     ("server", "config model table"),           // packets in, replies out; knows nothing of where the Table comes from
     ("state", "config model"),                  // the last topology on disk
+    ("reload", "config"),                       // who asks for a reload, files, what differs
     ("sim", ""),                                // a simulated cluster: must not share the server's mistakes
     ("telemetry", ""),                          // logs
     ("service", "model plan table"),            // what a supervisor is told of us
