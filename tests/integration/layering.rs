@@ -37,7 +37,9 @@ const LAYERS: &[(&str, &str)] = &[
 
 /// Crates that these places only may use, so that they can be replaced, and their quirks stay there.
 const ONLY_IN: &[(&str, &str)] = &[
-    ("reqwest", "http.rs"),
+    ("reqwest", "http.rs cli/client.rs"), // towards the nodes, and towards another server of this program
+    ("axum", "admin/"),
+    ("prometheus_client", "admin/metrics/"),
     ("figment", "config/load.rs"),
     ("toml", "config/"),
     ("hickory_server", "server/general.rs"),
@@ -48,14 +50,14 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("quinn", "server/encrypted/quic.rs"),
     ("rustls", "server/encrypted/"),
     ("tokio_rustls", "server/encrypted/"),
-    ("base64", "server/encrypted/query_text.rs"),
+    ("base64", "server/encrypted/query_text.rs admin/token.rs"), // queries in URLs, passwords of browsers
     ("bytes", "server/encrypted/body.rs"),
     ("clap", "cli/"),
     ("rustix", "cli/ server/udp/"),
     ("tracing_subscriber", "telemetry.rs"),
     // In http.rs for its error, which tells a closed connection from other failures.
-    ("hyper", "http.rs sim/ server/encrypted/"),
-    ("hyper_util", "sim/ server/encrypted/https.rs"),
+    ("hyper", "http.rs sim/ server/encrypted/ admin/listen.rs"),
+    ("hyper_util", "sim/ server/encrypted/https.rs admin/listen.rs"), // bounds of connections that axum's own loop lacks
     ("http_body_util", "sim/ server/encrypted/https.rs"),
 ];
 
