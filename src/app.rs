@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    admin::{Sight, ZoneSight},
+    admin::{self, Hands, Sight, ZoneSight},
     config::{Config, Problem, Seed, ZoneConfig},
     controller::{Compiles, Controller, Zone},
     discovery, health,
@@ -65,6 +65,8 @@ pub struct App {
     /// What operators forced.
     overrides: watch::Sender<Arc<Overrides>>,
     pulse: Pulse,
+    /// Where the HTTP side answers.
+    admin: Vec<SocketAddr>,
 }
 
 /// Why a server did not start.
@@ -79,6 +81,9 @@ pub enum StartError {
     /// The encrypted transports: an address, the certificate.
     #[error(transparent)]
     Encrypted(#[from] SetupError),
+    /// The HTTP side: an address, the token.
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
     /// The HTTP client towards the nodes.
     #[error("cannot set up TLS towards the nodes of {zone}: {reason}")]
     Client {
@@ -121,6 +126,7 @@ pub fn load_zones(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
 pub async fn start(config: &Config) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
     let bound = server::bind(&config.server)?.with_encrypted()?;
+    let admin = admin::bind(&config.server.admin)?;
     let overrides = watch::Sender::new(Arc::default());
     let mut sight = Sight {
         table: Arc::new(ArcSwap::from_pointee(Table::default())),
@@ -164,7 +170,12 @@ pub async fn start(config: &Config) -> Result<App, StartError> {
     sight.connections = running.connections().clone();
     let plain = running.addresses().iter().map(|address| (Transport::Udp, *address));
     sight.listen.store(Arc::new(plain.chain(running.encrypted().iter().copied()).collect()));
-    Ok(App { running, tasks, stop, sight, overrides, pulse })
+    let (addresses, seen, stopping) = (admin.addresses(), sight.clone(), stop.clone());
+    tasks.spawn(async move {
+        admin.serve(seen, Hands::default(), stopping).await;
+        "the HTTP side"
+    });
+    Ok(App { running, tasks, stop, sight, overrides, pulse, admin: addresses })
 }
 
 /// Tells in the log what limits do, as long as they do anything.
@@ -303,6 +314,11 @@ impl App {
     /// The addresses of the encrypted transports, with the real ports.
     pub fn encrypted(&self) -> &[(Transport, SocketAddr)] {
         self.running.encrypted()
+    }
+
+    /// The addresses of the HTTP side, with the real ports.
+    pub fn admin(&self) -> &[SocketAddr] {
+        &self.admin
     }
 
     /// What became of the connections of the encrypted transports.

@@ -54,6 +54,9 @@ async fn serve(config: &Config, mut signals: StopSignals, supervisor: Supervisor
     for (transport, address) in app.encrypted() {
         tracing::info!(%address, "answering over {transport}");
     }
+    for address in app.admin() {
+        tracing::info!(%address, "admin: metrics and status over HTTP");
+    }
     let (table, addresses) = (app.sight().table.clone(), app.addresses().len() + app.encrypted().len());
     let status = move || service::status(&table.load(), addresses);
     supervisor.ready(&status()).await;

@@ -13,6 +13,9 @@ use super::{PATIENCE, free_port, within};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_alternator-dns");
 
+/// Where the HTTP side listens, as a variable.
+pub const ADMIN_LISTEN: &str = "ALTERNATOR_DNS_ADMIN__LISTEN";
+
 /// The program at work; killed when dropped.
 pub struct Program {
     child: Child,
@@ -25,6 +28,10 @@ pub struct Program {
 impl Program {
     /// Starts it, and waits for the first line of log or output that has this text. Returns the line.
     pub fn start(mut command: Command, wait_for: &str) -> (Self, String) {
+        // Programs that run at once cannot all have the port that is the default.
+        if !command.get_envs().any(|(name, _)| name == ADMIN_LISTEN) {
+            command.env(ADMIN_LISTEN, "127.0.0.1:0");
+        }
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (found, line) = mpsc::channel();
         let log = collect(child.stderr.take().unwrap(), wait_for.to_owned(), found.clone());

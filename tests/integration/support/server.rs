@@ -11,7 +11,7 @@ use std::{
 
 use alternator_dns::{
     app::{self, App},
-    config::{Answers, Config, Seed, ServerConfig, ZoneConfig},
+    config::{AdminConfig, Answers, Config, Seed, ServerConfig, ZoneConfig},
     model::{Health, Listing, Member, Node, Topology},
     server::Outcome,
     sim::{Cluster, ClusterSpec, NodeSpec},
@@ -133,7 +133,11 @@ impl TestServer {
     /// One zone on a free port, one UDP worker, no state file.
     pub fn config(zone: &ZoneConfig) -> Config {
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
-        Config { server: ServerConfig { listen, workers: 1, ..ServerConfig::default() }, zones: vec![zone.clone()] }
+        let admin = AdminConfig { listen: Vec::new(), ..AdminConfig::default() };
+        Config {
+            server: ServerConfig { listen, admin, workers: 1, ..ServerConfig::default() },
+            zones: vec![zone.clone()],
+        }
     }
 
     /// The same on IPv6 too, where this machine has it.
