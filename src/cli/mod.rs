@@ -1,4 +1,4 @@
-//! The command line: `serve`, `demo`, `check`, `config`.
+//! The command line: `serve`, `demo`, `check`, `status`, `config`.
 //!
 //! Exit codes: 0 fine; 1 the server could not run (an address, a part that ended); 2 wrong usage or configuration.
 
@@ -13,8 +13,10 @@ macro_rules! println {
 }
 
 mod check;
+mod client;
 mod demo;
 mod serve;
+mod status;
 
 use std::{
     fmt,
@@ -57,6 +59,8 @@ enum Command {
     Demo(DemoArgs),
     /// Load configuration and zone files as serve does; print every problem, or the resulting names
     Check(CheckArgs),
+    /// Tell what a running server believes, why, and since when
+    Status(status::StatusArgs),
     /// Print the reference configuration: every option, commented, with its default
     Config,
 }
@@ -109,7 +113,7 @@ struct CheckArgs {
     probe: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct ConfigArg {
     /// Configuration file [default: ./alternator-dns.toml, then /etc/alternator-dns/alternator-dns.toml]
     #[arg(long = "config", value_name = "FILE")]
@@ -122,6 +126,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(args),
+        Command::Status(args) => status::run(&args),
         Command::Config => {
             print!("{}", config::reference());
             0
