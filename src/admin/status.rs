@@ -221,7 +221,8 @@ pub struct Events {
 }
 
 /// The words for [`Verdict`]s.
-pub const VERDICTS: [&str; 7] = ["up", "listed", "distrusted", "joining", "down", "left", "remembered"];
+pub const VERDICTS: [&str; 9] =
+    ["up", "listed", "distrusted", "joining", "down", "left", "remembered", "drained", "forced"];
 
 /// The word for a verdict.
 pub(super) fn word(verdict: &Verdict) -> &'static str {
@@ -233,6 +234,8 @@ pub(super) fn word(verdict: &Verdict) -> &'static str {
         Verdict::Down(_) => "down",
         Verdict::Left => "left",
         Verdict::Remembered => "remembered",
+        Verdict::Drained(_) => "drained",
+        Verdict::Forced(_) => "forced",
     }
 }
 
