@@ -40,7 +40,7 @@ use crate::{
     journal::Journal,
     model::{Demand, Health, Overrides, Scope, Source, Topology},
     server::{
-        self, BindError, Counters, LimitReport, Running, Transport,
+        self, BindError, Counters, Inherited, LimitReport, Running, Transport,
         encrypted::{ConnectionCounters, SetupError},
     },
     service::Pulse,
@@ -125,7 +125,7 @@ pub fn load_zones(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
 /// Starts a server: loads, binds every address, and only then begins to work.
 pub async fn start(config: &Config) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
-    let bound = server::bind(&config.server)?.with_encrypted()?;
+    let bound = server::bind(&config.server, Inherited::default())?.with_encrypted()?;
     let admin = admin::bind(&config.server.admin)?;
     let overrides = watch::Sender::new(Arc::default());
     let mut sight = Sight {

@@ -16,7 +16,7 @@ use std::{
 
 use alternator_dns::{
     config::ServerConfig,
-    server::{Asker, Counters, Outcome, Responder, bind},
+    server::{Asker, Counters, Inherited, Outcome, Responder, bind},
     table::Table,
 };
 use arc_swap::ArcSwap;
@@ -72,7 +72,8 @@ fn measured(responder: &mut Responder, table: &Table, kind: &Kind, count: usize,
 
 fn serve() {
     let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let bound = bind(&ServerConfig { listen, workers: 1, ..ServerConfig::default() }).unwrap();
+    let config = ServerConfig { listen, workers: 1, ..ServerConfig::default() };
+    let bound = bind(&config, Inherited::default()).unwrap();
     // One zone, as most servers have, and as the servers have that others are measured with.
     let counters = Counters::default();
     let table = Arc::new(ArcSwap::from_pointee(Table::new([Arc::new(zone(&counters))])));

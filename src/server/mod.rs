@@ -50,7 +50,7 @@ pub use asker::{Asker, Transport};
 pub use counters::{Counters, Outcome, RateLimited, ZoneCounts};
 pub use edns::Cookies;
 pub use general::General;
-pub use listeners::{BindError, Bound, Running, bind};
+pub use listeners::{BindError, Bound, Inherited, Prepared, Running, bind};
 pub use query::{NameBuffer, Parsed, Query, parse};
 pub use report::LimitReport;
 pub use respond::Responder;

@@ -29,6 +29,8 @@ pub struct Responder {
     settings: Arc<Settings>,
     names: NameBuffer,
     limiter: Option<Box<Limiter>>,
+    /// Whether there is to be a limiter wherever the settings have a limit.
+    limits_rate: bool,
 }
 
 impl Responder {
@@ -41,14 +43,36 @@ impl Responder {
             tally: counters.worker(),
             names: NameBuffer::default(),
             limiter: None,
+            limits_rate: false,
         }
     }
 
     /// The same that limits the rate of its replies, where the operator says so: for datagrams, whose senders may be
     /// forged.
     pub fn limiting_rate(mut self) -> Self {
+        self.limits_rate = true;
         self.limiter = Limiter::new(&self.settings, self.tally.block().clone());
         self
+    }
+
+    /// Goes by these settings from now on; whether they are others than before. What was counted towards a limit that
+    /// stays the same goes on.
+    #[inline]
+    pub(super) fn adopt(&mut self, settings: &Arc<Settings>) -> bool {
+        let is_new = !Arc::ptr_eq(&self.settings, settings);
+        if is_new {
+            self.replace_settings(settings.clone());
+        }
+        is_new
+    }
+
+    #[cold]
+    fn replace_settings(&mut self, settings: Arc<Settings>) {
+        let before = std::mem::replace(&mut self.settings, settings);
+        let limit = |of: &Settings| (of.rate_limit.clone(), of.workers);
+        if self.limits_rate && limit(&before) != limit(&self.settings) {
+            self.limiter = Limiter::new(&self.settings, self.tally.block().clone());
+        }
     }
 
     /// Appends the reply to `packet` to `out` (nothing, when there is none), counts and returns what it became.

@@ -1,10 +1,18 @@
 //! What an operator chose about answering.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
-use super::edns::{Cookies, Told};
+use arc_swap::{ArcSwap, Cache};
+
+use super::{
+    Responder,
+    edns::{Cookies, Told},
+};
 use crate::{
-    config::{RateLimitConfig, ServerConfig},
+    config::{RateLimitConfig, ServerConfig, TcpConfig},
     model::{Access, Prefixes},
 };
 
@@ -23,7 +31,9 @@ pub struct Settings {
     pub proxies: Prefixes,
     /// Response rate limiting.
     pub rate_limit: RateLimitConfig,
-    /// Workers that share the limit.
+    /// Bounds of connections.
+    pub tcp: TcpConfig,
+    /// Workers that share the listener, and with it these bounds.
     pub(super) workers: usize,
     /// Addresses of our own, where no query can come from.
     pub(super) own: Vec<IpAddr>,
@@ -62,6 +72,7 @@ impl Settings {
             access: config.access_at(listener),
             proxies: config.proxy_from.clone(),
             rate_limit: config.rate_limit.clone(),
+            tcp: config.tcp.clone(),
             workers: workers(config),
             own: listening.iter().map(SocketAddr::ip).chain(interfaces.iter().copied()).collect(),
             own_port: own_ports.pop().unwrap_or_default(),
@@ -96,6 +107,27 @@ impl Settings {
     pub(super) fn needs_cookie(&self, told: &Told) -> bool {
         let is_required = self.cookies.as_ref().is_some_and(|cookies| cookies.is_required);
         is_required && told.cookie.is_some_and(|cookie| !cookie.is_valid)
+    }
+}
+
+/// A worker's view of its listener's settings, which may be replaced while it serves.
+pub(super) struct Following(Cache<Arc<ArcSwap<Settings>>, Arc<Settings>>);
+
+impl Following {
+    pub(super) fn of(settings: Arc<ArcSwap<Settings>>) -> Self {
+        Following(Cache::new(settings))
+    }
+
+    /// The settings of now.
+    pub(super) fn settings(&mut self) -> &Arc<Settings> {
+        self.0.load()
+    }
+
+    /// Has the responder go by what is chosen now; whether that is something new. To be called before each batch of
+    /// queries: where nothing changed it compares two pointers.
+    #[inline]
+    pub(super) fn look(&mut self, responder: &mut Responder) -> bool {
+        responder.adopt(self.0.load())
     }
 }
 

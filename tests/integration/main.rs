@@ -14,6 +14,7 @@ mod fuzz_corpus;
 mod gdnsd;
 mod incidents;
 mod layering;
+mod listeners;
 mod names;
 mod pipes;
 mod proof_of_concept;

@@ -50,16 +50,26 @@ pub(in crate::server) struct Cookie {
 impl Cookies {
     /// Cookies as configured; `None` where they are off.
     pub fn new(config: &CookieConfig) -> Result<Option<Self>, getrandom::Error> {
+        Ok(Self::with(config, &Self::made_up()?))
+    }
+
+    /// The same with this secret where none is configured.
+    pub(in crate::server) fn with(config: &CookieConfig, made_up: &CookieSecret) -> Option<Self> {
         if config.policy == CookiePolicy::Off {
-            return Ok(None);
+            return None;
         }
         let mut secrets = config.secrets.clone();
         if secrets.is_empty() {
-            let mut secret = CookieSecret::default();
-            getrandom::fill(&mut secret)?;
-            secrets.push(secret);
+            secrets.push(*made_up);
         }
-        Ok(Some(Cookies { secrets, is_required: config.policy == CookiePolicy::Required }))
+        Some(Cookies { secrets, is_required: config.policy == CookiePolicy::Required })
+    }
+
+    /// A secret that nobody knows.
+    pub(in crate::server) fn made_up() -> Result<CookieSecret, getrandom::Error> {
+        let mut secret = CookieSecret::default();
+        getrandom::fill(&mut secret)?;
+        Ok(secret)
     }
 
     /// Judges the cookie of a query from this address, and makes the one for the reply; `cookie` is an option's data

@@ -171,6 +171,11 @@ impl Certificate {
         self.0.store(Arc::new(certified));
     }
 
+    /// Presents what another one does.
+    pub(super) fn replace_by(&self, other: &Certificate) {
+        self.0.store(other.0.load_full());
+    }
+
     /// The server's own certificate, DER.
     pub(super) fn own(&self) -> Option<CertificateDer<'static>> {
         self.0.load().cert.first().cloned()

@@ -1,7 +1,7 @@
 //! Where the connections of one listener are answered.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     config::TcpConfig,
     model::Verdict,
-    server::{Asker, Outcome, Responder, Transport},
+    server::{Asker, Outcome, Responder, Transport, settings::Following},
     table::Table,
 };
 
@@ -57,8 +57,8 @@ impl Limits {
 #[derive(Clone)]
 pub(super) struct Listener {
     pub(super) transport: Transport,
+    /// As many as the settings say.
     pub(super) seats: Arc<Seats>,
-    pub(super) limits: Limits,
     pub(super) connections: ConnectionCounters,
 }
 
@@ -66,13 +66,42 @@ pub(super) struct Listener {
 pub(super) struct Desk {
     listener: Listener,
     tables: Arc<ArcSwap<Table>>,
+    limits: Cell<Limits>,
     /// Borrowed while a query is answered, which never waits, so nobody finds it taken.
-    responder: RefCell<Responder>,
+    answering: RefCell<(Responder, Following)>,
 }
 
 impl Desk {
-    pub(super) fn new(listener: Listener, tables: Arc<ArcSwap<Table>>, responder: Responder) -> Rc<Self> {
-        Rc::new(Desk { listener, tables, responder: RefCell::new(responder) })
+    pub(super) fn new(
+        listener: Listener,
+        tables: Arc<ArcSwap<Table>>,
+        responder: Responder,
+        following: Following,
+    ) -> Rc<Self> {
+        let limits = Cell::new(Limits::of(&responder.settings().tcp));
+        let desk = Desk { listener, tables, limits, answering: RefCell::new((responder, following)) };
+        desk.bound(&desk.answering.borrow().0.settings().tcp);
+        Rc::new(desk)
+    }
+
+    /// What bounds its connections.
+    pub(super) fn limits(&self) -> Limits {
+        self.limits.get()
+    }
+
+    fn bound(&self, config: &TcpConfig) {
+        self.limits.set(Limits::of(config));
+        self.listener.seats.allow(config.connections, config.connections_per_client);
+    }
+
+    /// The responder, which goes by what the operator chose last.
+    fn responder(&self) -> RefMut<'_, Responder> {
+        let mut answering = self.answering.borrow_mut();
+        let (responder, following) = &mut *answering;
+        if following.look(responder) {
+            self.bound(&responder.settings().tcp);
+        }
+        RefMut::map(answering, |(responder, _)| responder)
     }
 
     pub(super) fn transport(&self) -> Transport {
@@ -86,7 +115,7 @@ impl Desk {
     /// Whether whoever comes from there is sent away without a word; counts it. Those who are to be told are told in
     /// the replies to their queries.
     pub(super) fn denies(&self, source: IpAddr) -> bool {
-        let denied = self.responder.borrow().settings().access.verdict(source) == Verdict::Drop;
+        let denied = self.responder().settings().access.verdict(source) == Verdict::Drop;
         if denied {
             self.connections().deny(self.transport());
         }
@@ -117,12 +146,8 @@ impl Desk {
         }
     }
 
-    /// Sends the connection away that has been idle longest; whether there was one.
-    pub(super) fn make_room(&self) -> bool {
-        self.listener.seats.make_room()
-    }
-
     /// Connections of the listener, on all workers.
+    #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.listener.seats.len()
     }
@@ -143,8 +168,8 @@ pub(super) struct Visit {
 }
 
 impl Visit {
-    pub(super) fn limits(&self) -> &Limits {
-        &self.desk.listener.limits
+    pub(super) fn limits(&self) -> Limits {
+        self.desk.limits()
     }
 
     /// Waits until another needs the place. One task waits at a time.
@@ -179,7 +204,7 @@ impl Visit {
         let keepalive = if stopping || self.is_spent() { 0 } else { idle };
         let asker = Asker { source: self.source, transport: self.desk.transport(), keepalive };
         let table = self.desk.tables.load();
-        self.desk.responder.borrow_mut().respond(&table, query, &asker, out)
+        self.desk.responder().respond(&table, query, &asker, out)
     }
 
     /// Says how it ended.
@@ -202,14 +227,10 @@ pub(super) mod tests {
 
     /// Serves no zones, over TLS.
     pub(in crate::server::encrypted) fn desk() -> Rc<Desk> {
-        let config = TcpConfig::default();
-        let listener = Listener {
-            transport: Transport::Tls,
-            seats: Seats::new(config.connections, config.connections_per_client),
-            limits: Limits::of(&config),
-            connections: ConnectionCounters::default(),
-        };
-        let responder = Responder::new(&Counters::default(), &Arc::new(Settings::default()), 1);
-        Desk::new(listener, Arc::new(ArcSwap::from_pointee(Table::default())), responder)
+        let (seats, connections) = (Seats::new(1, 1), ConnectionCounters::default());
+        let listener = Listener { transport: Transport::Tls, seats, connections };
+        let mut following = Following::of(Arc::new(ArcSwap::from_pointee(Settings::default())));
+        let responder = Responder::new(&Counters::default(), following.settings(), 1);
+        Desk::new(listener, Arc::new(ArcSwap::from_pointee(Table::default())), responder, following)
     }
 }

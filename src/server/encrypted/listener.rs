@@ -1,32 +1,28 @@
-//! Binding the addresses of `[server.tls]`.
+//! What encrypted listeners are set up with.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener, UdpSocket},
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{io, sync::Arc, time::SystemTime};
 
 use rustls::{
     crypto::aws_lc_rs::{Ticketer, default_provider},
     server::NoServerSessionStorage,
     version::{TLS12, TLS13},
 };
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::Socket;
+use tokio::sync::mpsc::Sender;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
     certificate::{Certificate, CertificateError, Files},
     counters::ConnectionCounters,
-    desk::{Limits, Listener},
+    desk::Listener,
     quic,
-    reload::Watch,
-    seats::Seats,
-    worker::{Socket, Worker},
+    reload::{Follower, Watch},
+    seats::{Holders, Seats},
+    worker::{Bound, Worker},
 };
 use crate::{
-    config::{ServerConfig, TlsConfig},
-    server::{BindError, Transport, listeners::tcp_socket},
+    config::TlsConfig,
+    server::{BindError, Transport},
 };
 
 /// Why the encrypted transports cannot be served.
@@ -41,107 +37,98 @@ pub enum SetupError {
     /// TLS itself.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+    /// The thread that follows the certificate's files.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
 }
 
-/// Sockets on every address of `[server.tls]`, not served yet.
-pub(crate) struct Bound {
-    /// As configured.
-    configured: Vec<SocketAddr>,
-    addresses: Vec<(Transport, SocketAddr)>,
-    workers: Vec<Worker>,
+/// The files of a certificate, read and found usable.
+#[derive(Debug)]
+pub(crate) struct Credentials(Watch);
+
+impl Credentials {
+    /// Reads them, where any address needs them.
+    pub(crate) fn load(config: &TlsConfig) -> Result<Option<Self>, CertificateError> {
+        if is_needed(config) { Ok(Some(Credentials(Watch::begin(files(config)?)?))) } else { Ok(None) }
+    }
 }
 
-/// Binds every address of `[server.tls]`, a socket for each worker, or nothing; `None` where none is configured.
-pub(crate) fn bind(
-    config: &ServerConfig,
-    workers: usize,
-    connections: &ConnectionCounters,
-) -> Result<Option<Bound>, SetupError> {
-    let tls = &config.tls;
-    if !is_needed(tls) {
-        return Ok(None);
-    }
-    let mut watch = Watch::begin(files(tls)?)?;
-    let sessions = Sessions::new(watch.certificate())?;
-    let limits = Limits::of(&config.tcp);
-    let mut bound = Bound { configured: Vec::new(), addresses: Vec::new(), workers: Vec::new() };
-    bound.workers.resize_with(workers, Worker::default);
-    let listeners = [(Transport::Tls, &tls.listen), (Transport::Https, &tls.https), (Transport::Quic, &tls.quic)];
-    for (transport, wanted) in listeners.iter().flat_map(|(transport, all)| all.iter().map(|one| (*transport, *one))) {
-        let listener = Listener {
-            transport,
-            seats: Seats::new(config.tcp.connections, config.tcp.connections_per_client),
-            limits,
-            connections: connections.clone(),
-        };
-        let (address, sockets) = bind_one(transport, wanted, workers, &sessions, &limits)?;
-        bound.configured.push(wanted);
-        bound.addresses.push((transport, address));
-        for (worker, socket) in bound.workers.iter_mut().zip(sockets) {
-            worker.sockets.push((socket, listener.clone()));
-        }
-    }
-    if let Some(first) = bound.workers.first_mut() {
+/// What all encrypted listeners have in common.
+#[derive(Debug)]
+pub(crate) struct Encryption {
+    sessions: Sessions,
+    connections: ConnectionCounters,
+    holders: Holders,
+    follower: Follower,
+}
+
+impl Encryption {
+    /// Encryption with this certificate, whose files are followed from now on; a failure of that is reported.
+    pub(crate) fn new(
+        Credentials(mut watch): Credentials,
+        connections: &ConnectionCounters,
+        report: &Sender<String>,
+    ) -> Result<Self, SetupError> {
+        let sessions = Sessions::new(watch.certificate())?;
         tracing::info!(not_after = watch.until(), "the certificate of the encrypted transports is loaded");
         watch.warn(SystemTime::now());
-        first.watch = Some(watch);
+        let follower = Follower::start(watch, report).map_err(SetupError::Thread)?;
+        Ok(Encryption { sessions, connections: connections.clone(), holders: Holders::default(), follower })
     }
-    Ok(Some(bound))
+
+    /// Presents this certificate from now on, and follows its files.
+    pub(crate) fn present(&self, Credentials(mut watch): Credentials) {
+        watch.present_as(&self.sessions.certificate);
+        watch.warn(SystemTime::now());
+        self.follower.follow(watch);
+    }
+
+    /// What a listener of this transport needs; `None` for one that is not encrypted.
+    pub(crate) fn session(&self, transport: Transport) -> Result<Option<Session>, SetupError> {
+        let names: &[&[u8]] = match transport {
+            Transport::Udp | Transport::Tcp => return Ok(None),
+            Transport::Quic => &[b"doq"],
+            Transport::Https => &[b"h2", b"http/1.1"],
+            Transport::Tls => &[b"dot"],
+        };
+        let tls = Arc::new(self.sessions.config(names, transport == Transport::Quic)?);
+        let seats = Seats::new(1, 1);
+        let with = if transport == Transport::Quic {
+            let config = quic::Config::new(tls).map_err(|error| SetupError::Tls(error.to_string()))?;
+            With::Quic(Box::new(config))
+        } else {
+            self.holders.add(&seats);
+            With::Tls(TlsAcceptor::from(tls))
+        };
+        let listener = Listener { transport, seats, connections: self.connections.clone() };
+        Ok(Some(Session { with, listener, holders: self.holders.clone() }))
+    }
 }
 
-/// A socket for each worker, and the real port.
-fn bind_one(
-    transport: Transport,
-    wanted: SocketAddr,
-    workers: usize,
-    sessions: &Sessions,
-    limits: &Limits,
-) -> Result<(SocketAddr, Vec<Socket>), SetupError> {
-    let (protocol, names): (_, &[&[u8]]) = match transport {
-        Transport::Quic => ("QUIC", &[b"doq"]),
-        Transport::Https => ("HTTPS", &[b"h2", b"http/1.1"]),
-        _ => ("TLS", &[b"dot"]),
-    };
-    let failed = |source| BindError { address: wanted, protocol, source };
-    let tls = Arc::new(sessions.config(names, transport == Transport::Quic)?);
-    if transport == Transport::Quic {
-        let (address, sockets) = udp_sockets(wanted, workers).map_err(failed)?;
-        let config = quic::Config::new(tls, limits).map_err(|error| SetupError::Tls(error.to_string()))?;
-        let sockets = sockets.into_iter().map(|socket| Socket::Datagram(socket, Box::new(config.clone())));
-        return Ok((address, sockets.collect()));
-    }
-    let (address, sockets) = tcp_sockets(wanted, workers).map_err(failed)?;
-    let acceptor = TlsAcceptor::from(tls);
-    Ok((address, sockets.into_iter().map(|socket| Socket::Stream(socket, acceptor.clone())).collect()))
+/// What the workers of one encrypted listener need.
+#[derive(Clone)]
+pub(crate) struct Session {
+    with: With,
+    listener: Listener,
+    holders: Holders,
 }
 
-fn tcp_sockets(wanted: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    // SO_REUSEPORT would share the port silently with a program of the same user, so ask without it first.
-    let probe = tcp_socket(wanted, false)?;
-    let address = probe.local_addr()?;
-    drop(probe);
-    Ok((address, (0..workers).map(|_| tcp_socket(address, true)).collect::<io::Result<_>>()?))
+impl Session {
+    /// A worker on a socket of the listener.
+    pub(crate) fn worker(self, socket: Socket) -> io::Result<Worker> {
+        let socket = match self.with {
+            With::Tls(acceptor) => Bound::Stream(socket.into(), acceptor),
+            With::Quic(config) => Bound::Datagram(socket.into(), config),
+        };
+        Worker::new(socket, self.listener, self.holders)
+    }
 }
 
-fn udp_sockets(wanted: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<UdpSocket>)> {
-    let probe = udp_socket(wanted, false)?;
-    let address = probe.local_addr()?;
-    drop(probe);
-    Ok((address, (0..workers).map(|_| udp_socket(address, true)).collect::<io::Result<_>>()?))
-}
-
-/// A socket for QUIC, which sets all else itself.
-fn udp_socket(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
-    let socket = RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    if reuse_port {
-        socket.set_reuse_port(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket.into())
+/// With what a listener encrypts.
+#[derive(Clone)]
+enum With {
+    Tls(TlsAcceptor),
+    Quic(Box<quic::Config>),
 }
 
 /// Whether the certificate and its key can be used, where any address needs them; what is doubtful about them.
@@ -160,6 +147,7 @@ fn files(config: &TlsConfig) -> Result<Files, CertificateError> {
 }
 
 /// What all listeners' TLS sessions have in common.
+#[derive(Debug)]
 struct Sessions {
     certificate: Arc<Certificate>,
     /// Sessions are resumed by tickets that the client keeps, so none costs memory here. Their key lasts some hours and
@@ -187,22 +175,5 @@ impl Sessions {
         // Early data could be replayed by anybody; it stays off.
         config.max_early_data_size = 0;
         Ok(config)
-    }
-}
-
-impl Bound {
-    /// The addresses bound, with the real ports.
-    pub(crate) fn addresses(&self) -> &[(Transport, SocketAddr)] {
-        &self.addresses
-    }
-
-    /// The addresses as they are configured, in the order of each worker's sockets.
-    pub(crate) fn configured(&self) -> impl Iterator<Item = &SocketAddr> {
-        self.configured.iter()
-    }
-
-    /// What each thread is to serve.
-    pub(crate) fn into_workers(self) -> Vec<Worker> {
-        self.workers
     }
 }

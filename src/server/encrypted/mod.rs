@@ -1,14 +1,14 @@
 //! The encrypted transports: DNS over TLS (RFC 7858), over HTTPS (RFC 8484) and over QUIC (RFC 9250).
 //!
 //! Each gives the octets of a query to a `Responder`, as UDP and TCP do, so that replies are the
-//! same. They have threads of their own, each with a runtime of its own on which everything of a connection happens;
-//! without addresses in `[server.tls]` there are none.
+//! same. Each listener has threads of its own, each with a runtime of its own on which everything of a connection
+//! happens; without addresses in `[server.tls]` there are none.
 //!
 //! ```text
 //! files ──Watch──> Certificate <── every handshake
 //!                                      │
 //! Worker (a thread) ── Crew of tasks ──┼── tls ───┐
-//!    a Desk per listener               ├── https ─┼── Visit ──> Desk ──> Responder
+//!    with a Desk                       ├── https ─┼── Visit ──> Desk ──> Responder
 //!                                      └── quic ──┘    └── Seat
 //! ```
 //!
@@ -16,7 +16,10 @@
 //! |---|---|
 //! | `Certificate` | what all listeners present; replaced while they serve |
 //! | `Watch` | looks at its files, and replaces it when they change |
-//! | `Worker` | one thread: a runtime, a socket of each listener |
+//! | `Follower` | the thread on which that happens |
+//! | [`Encryption`] | what all encrypted listeners have in common |
+//! | `Session` | what the workers of one listener encrypt with |
+//! | `Worker` | one thread of a listener: a runtime, a socket |
 //! | `Crew` | a worker's tasks; a connection's ends alone, however it ends, any other that ends ends the worker |
 //! | `Desk` | one listener on one worker, with a responder that nobody else uses |
 //! | `Visit` | one connection, from before its handshake: how long it may stay, how it ended |
@@ -46,6 +49,5 @@ mod worker;
 
 pub use certificate::CertificateError;
 pub use counters::{ConnectionCounters, Ending};
-pub(super) use listener::{Bound, bind};
+pub(super) use listener::{Credentials, Encryption, Session};
 pub use listener::{SetupError, check};
-pub(super) use worker::Answering;

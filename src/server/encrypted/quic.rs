@@ -77,7 +77,19 @@ pub(super) struct Config {
 
 impl Config {
     /// QUIC with this TLS configuration.
-    pub(super) fn new(tls: Arc<rustls::ServerConfig>, limits: &Limits) -> Result<Self, NoInitialCipherSuite> {
+    pub(super) fn new(tls: Arc<rustls::ServerConfig>) -> Result<Self, NoInitialCipherSuite> {
+        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        server.migration(false).max_incoming(WAITING).incoming_buffer_size(EARLY).incoming_buffer_size_total(ALL_EARLY);
+        Ok(Config { endpoint: EndpointConfig::default(), server })
+    }
+
+    /// An endpoint on a socket; within a runtime.
+    pub(super) fn endpoint(&self, socket: UdpSocket, limits: &Limits) -> io::Result<Endpoint> {
+        Endpoint::new(self.endpoint.clone(), Some(self.server(limits)), socket, Arc::new(TokioRuntime))
+    }
+
+    /// What connections are served with.
+    fn server(&self, limits: &Limits) -> ServerConfig {
         let mut transport = TransportConfig::default();
         transport
             .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
@@ -90,24 +102,19 @@ impl Config {
             .pad_to_mtu(true)
             // Longer than without a query, which is judged here: at this one's end, nobody is told.
             .max_idle_timeout(IdleTimeout::try_from(limits.idle + limits.handshake).ok());
-        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
+        let mut server = self.server.clone();
+        server.transport_config(Arc::new(transport));
         server
-            .transport_config(Arc::new(transport))
-            .migration(false)
-            .max_incoming(WAITING)
-            .incoming_buffer_size(EARLY)
-            .incoming_buffer_size_total(ALL_EARLY);
-        Ok(Config { endpoint: EndpointConfig::default(), server })
-    }
-
-    /// An endpoint on a socket; within a runtime.
-    pub(super) fn endpoint(self, socket: UdpSocket) -> io::Result<Endpoint> {
-        Endpoint::new(self.endpoint, Some(self.server), socket, Arc::new(TokioRuntime))
     }
 }
 
 /// Takes connections until the worker stops.
-pub(super) async fn accept(endpoint: Endpoint, desk: Rc<Desk>, crew: Crew) {
+pub(super) async fn accept(socket: UdpSocket, config: Box<Config>, desk: Rc<Desk>, crew: Crew) {
+    let mut idle = desk.limits().idle;
+    let endpoint = match config.endpoint(socket, &desk.limits()) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return tracing::error!(%error, "an endpoint of QUIC cannot start"),
+    };
     let unproved = Rc::new(());
     loop {
         let incoming = tokio::select! {
@@ -122,6 +129,11 @@ pub(super) async fn accept(endpoint: Endpoint, desk: Rc<Desk>, crew: Crew) {
         if desk.denies(source.ip()) {
             incoming.ignore();
             continue;
+        }
+        if idle != desk.limits().idle {
+            // Told in the handshake, so it holds for those that come after this one.
+            idle = desk.limits().idle;
+            endpoint.set_server_config(Some(config.server(&desk.limits())));
         }
         let (visit, mark) = if incoming.remote_address_validated() {
             (Some(desk.admit(source)), None)

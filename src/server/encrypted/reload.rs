@@ -1,15 +1,22 @@
 //! A new certificate without a restart: both files are looked at every few seconds.
 
 use std::{
-    fs,
-    sync::Arc,
+    fs, io,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread,
     time::{Duration, SystemTime},
 };
+
+use tokio::sync::mpsc::Sender as Report;
 
 use super::{
     certificate::{Certificate, CertificateError, Files},
     validity::{is_over, not_after},
 };
+use crate::server::listeners::{Guard, Stop};
 
 /// How often the files are looked at. Certificates are renewed days before they end; this only has to be shorter than
 /// whoever renews by hand waits before he wonders.
@@ -25,6 +32,46 @@ struct Stamp {
 
 /// The stamps of certificate and key; `None` = not there.
 type Stamps = [Option<Stamp>; 2];
+
+/// The thread that looks at the files, where a slow file system keeps no query waiting. It ends with this value.
+#[derive(Debug)]
+pub(super) struct Follower {
+    others: Sender<Watch>,
+    stop: Stop,
+}
+
+impl Follower {
+    /// Follows these files; an end that is not this value's is reported.
+    pub(super) fn start(mut watch: Watch, report: &Report<String>) -> io::Result<Self> {
+        let (send, others) = mpsc::channel();
+        let (name, stop) = ("certificate".to_owned(), Stop::default());
+        let guard = Guard { name: name.clone(), stop: stop.clone(), report: report.clone() };
+        let follow = move || {
+            let _guard = guard;
+            loop {
+                match others.recv_timeout(LOOK_EVERY) {
+                    Ok(other) => watch = other,
+                    Err(RecvTimeoutError::Timeout) => watch.look(SystemTime::now()),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+        };
+        thread::Builder::new().name(name).spawn(follow)?;
+        Ok(Follower { others: send, stop })
+    }
+
+    /// Follows other files from now on.
+    pub(super) fn follow(&self, watch: Watch) {
+        // Fails only where the thread has ended, which its guard tells.
+        let _ = self.others.send(watch);
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.set();
+    }
+}
 
 /// Follows the files of a certificate.
 #[derive(Debug)]
@@ -55,6 +102,12 @@ impl Watch {
     /// The certificate that follows the files.
     pub(super) fn certificate(&self) -> Arc<Certificate> {
         self.certificate.clone()
+    }
+
+    /// Has what it loaded presented in the place of another.
+    pub(super) fn present_as(&mut self, certificate: &Arc<Certificate>) {
+        certificate.replace_by(&self.certificate);
+        self.certificate = certificate.clone();
     }
 
     /// Until when the certificate is valid, for people.

@@ -4,8 +4,8 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -26,9 +26,9 @@ const UNPROVED: u64 = 0;
 #[derive(Debug)]
 pub(super) struct Seats {
     /// All that there may be.
-    all: usize,
+    all: AtomicUsize,
     /// Those of one client.
-    per_client: usize,
+    per_client: AtomicUsize,
     began: Instant,
     taken: Mutex<Taken>,
 }
@@ -69,7 +69,15 @@ pub(super) struct Seat {
 
 impl Seats {
     pub(super) fn new(all: usize, per_client: usize) -> Arc<Self> {
+        let (all, per_client) = (AtomicUsize::new(all), AtomicUsize::new(per_client));
         Arc::new(Seats { all, per_client, began: Instant::now(), taken: Mutex::default() })
+    }
+
+    /// Allows so many from now on. Where more are taken, each that is new takes the place of another as long as that is
+    /// so.
+    pub(super) fn allow(&self, all: usize, per_client: usize) {
+        self.all.store(all, Relaxed);
+        self.per_client.store(per_client, Relaxed);
     }
 
     /// A seat for a new connection. Where its client has all that one may have, the one of them that has been idle
@@ -78,9 +86,9 @@ impl Seats {
     pub(super) fn take(self: &Arc<Self>, source: IpAddr) -> Seat {
         let client = client_of(source);
         let mut taken = self.lock();
-        if taken.of(client).len() >= self.per_client {
+        if taken.of(client).len() >= self.per_client.load(Relaxed) {
             taken.evict_one_of(client);
-        } else if taken.places.len() >= self.all {
+        } else if taken.places.len() >= self.all.load(Relaxed) {
             taken.evict_one();
         }
         self.seat(taken, client, self.now())
@@ -91,7 +99,8 @@ impl Seats {
     pub(super) fn take_vacant(self: &Arc<Self>, source: IpAddr) -> Option<Seat> {
         let client = client_of(source);
         let taken = self.lock();
-        let is_vacant = taken.places.len() < self.all && taken.of(client).len() < self.per_client;
+        let has_place = taken.of(client).len() < self.per_client.load(Relaxed);
+        let is_vacant = has_place && taken.places.len() < self.all.load(Relaxed);
         is_vacant.then(|| self.seat(taken, client, UNPROVED))
     }
 
@@ -117,6 +126,25 @@ impl Seats {
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The listeners whose connections have descriptors.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Holders(Arc<Mutex<Vec<Weak<Seats>>>>);
+
+impl Holders {
+    pub(super) fn add(&self, seats: &Arc<Seats>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(seats));
+    }
+
+    /// Sends a connection of the listener away that has most, so that another can be accepted; whether there was one.
+    pub(super) fn make_room(&self) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let most = all.iter().filter_map(Weak::upgrade).max_by_key(|seats| seats.len());
+        most.is_some_and(|seats| seats.make_room())
     }
 }
 

@@ -1,16 +1,17 @@
-//! One thread of encrypted listeners: a runtime of its own, a socket of each listener, and the connections on them.
+//! One thread of an encrypted listener: a runtime of its own, a socket, and the connections on it.
 
 use std::{
     io,
     net::{TcpListener as StdListener, UdpSocket},
     rc::Rc,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Runtime,
     task::LocalSet,
     time::{Instant, sleep, timeout},
 };
@@ -21,13 +22,14 @@ use super::{
     crew::Crew,
     desk::{Desk, Listener, Visit},
     https, quic,
-    reload::{LOOK_EVERY, Watch},
+    seats::Holders,
     tls,
 };
 use crate::{
     server::{
-        Counters, Responder, Settings, Transport,
+        Responder, Transport,
         listeners::Stop,
+        settings::Following,
         tcp::{Failure, Seldom},
     },
     table::Table,
@@ -55,113 +57,71 @@ const STOP_WITHIN: Duration = Duration::from_millis(500);
 /// How often a worker that stops looks whether all is done.
 const STOP_LOOK: Duration = Duration::from_millis(5);
 
-/// One listener's socket on one worker.
-pub(super) enum Socket {
+/// A listener's socket, and with what its connections are encrypted.
+pub(super) enum Bound {
     /// TLS, HTTPS.
     Stream(StdListener, TlsAcceptor),
     /// QUIC.
     Datagram(UdpSocket, Box<quic::Config>),
 }
 
-/// What one thread serves: a socket of each listener, in their order.
-#[derive(Default)]
+/// One thread of a listener: a socket, and a runtime for all that happens on it.
 pub(crate) struct Worker {
-    pub(super) sockets: Vec<(Socket, Listener)>,
-    /// Follows the files of the certificate; one worker has it.
-    pub(super) watch: Option<Watch>,
-}
-
-/// What answering needs.
-pub(crate) struct Answering {
-    pub(crate) tables: Arc<ArcSwap<Table>>,
-    pub(crate) counters: Counters,
-    /// Of each listener, in their order.
-    pub(crate) settings: Arc<[Arc<Settings>]>,
-    pub(crate) seed: u64,
+    socket: Bound,
+    listener: Listener,
+    holders: Holders,
+    runtime: Runtime,
 }
 
 impl Worker {
+    pub(super) fn new(socket: Bound, listener: Listener, holders: Holders) -> io::Result<Self> {
+        // Nothing here blocks, so no thread of this name is ever seen.
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().thread_name("blocking").max_blocking_threads(1).build()?;
+        Ok(Worker { socket, listener, holders, runtime })
+    }
+
     /// Serves until told to stop, then answers what was received. Returns early only where something failed, having
     /// said what.
-    pub(crate) fn serve(self, answering: &Answering, stop: &Stop) {
-        // The name is that of the one thread beside this one, which looks at files.
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = match builder.enable_all().thread_name("certificate").max_blocking_threads(1).build() {
-            Ok(runtime) => runtime,
-            Err(error) => return tracing::error!(%error, "a worker of encrypted transports cannot start"),
-        };
+    pub(crate) fn serve(self, tables: Arc<ArcSwap<Table>>, responder: Responder, following: Following, stop: &Stop) {
+        let Worker { socket, listener, holders, runtime } = self;
         let tasks = LocalSet::new();
-        if let Err(error) = tasks.block_on(&runtime, self.run(answering, stop)) {
+        let desk = Desk::new(listener, tables, responder, following);
+        if let Err(error) = tasks.block_on(&runtime, run(socket, desk, holders, stop)) {
             tracing::error!(%error, "a worker of encrypted transports failed");
         }
         drop(tasks);
-        // A file system that hangs while the certificate is looked at must not keep the process.
         runtime.shutdown_background();
     }
-
-    async fn run(self, answering: &Answering, stop: &Stop) -> io::Result<()> {
-        let crew = Crew::default();
-        let mut rng = fastrand::Rng::with_seed(answering.seed);
-        let (mut sockets, mut desks) = (Vec::new(), Vec::new());
-        for ((socket, listener), settings) in self.sockets.into_iter().zip(&*answering.settings) {
-            let responder = Responder::new(&answering.counters, settings, rng.u64(..));
-            desks.push(Desk::new(listener, answering.tables.clone(), responder));
-            sockets.push(socket);
-        }
-        // Connections of QUIC have no descriptors of their own.
-        let holders: Rc<[_]> = desks.iter().filter(|desk| desk.transport() != Transport::Quic).cloned().collect();
-        for (socket, desk) in sockets.into_iter().zip(desks) {
-            match socket {
-                Socket::Stream(socket, acceptor) => {
-                    let socket = TcpListener::from_std(socket)?;
-                    crew.lasting(accept(socket, acceptor, desk, holders.clone(), crew.clone()));
-                }
-                Socket::Datagram(socket, config) => {
-                    let endpoint = config.endpoint(socket)?;
-                    crew.lasting(quic::accept(endpoint, desk, crew.clone()));
-                }
-            }
-        }
-        if let Some(watch) = self.watch {
-            crew.lasting(follow(watch, crew.clone()));
-        }
-        while !stop.is_set() {
-            tokio::select! {
-                () = crew.failed() => return Err(io::Error::other("a task ended unexpectedly")),
-                () = sleep(LOOK_UP) => {}
-            }
-        }
-        crew.stopping().cancel();
-        let until = Instant::now() + STOP_WITHIN;
-        while crew.open() > 0 && Instant::now() < until {
-            sleep(STOP_LOOK).await;
-        }
-        // What tells QUIC's clients is sent by a task of its own.
-        sleep(STOP_LOOK).await;
-        Ok(())
-    }
 }
 
-/// Looks at the files of the certificate, on a thread where a slow file system keeps no query waiting.
-async fn follow(mut watch: Watch, crew: Crew) {
-    loop {
+async fn run(socket: Bound, desk: Rc<Desk>, holders: Holders, stop: &Stop) -> io::Result<()> {
+    let crew = Crew::default();
+    match socket {
+        Bound::Stream(socket, acceptor) => {
+            let socket = TcpListener::from_std(socket)?;
+            crew.lasting(accept(socket, acceptor, desk, holders, crew.clone()));
+        }
+        Bound::Datagram(socket, config) => crew.lasting(quic::accept(socket, config, desk, crew.clone())),
+    }
+    while !stop.is_set() {
         tokio::select! {
-            () = crew.stopping().cancelled() => return,
-            () = sleep(LOOK_EVERY) => {}
-        }
-        let looked = tokio::task::spawn_blocking(move || {
-            watch.look(SystemTime::now());
-            watch
-        });
-        match looked.await {
-            Ok(back) => watch = back,
-            Err(error) => return tracing::error!(%error, "looking at the certificate's files failed"),
+            () = crew.failed() => return Err(io::Error::other("a task ended unexpectedly")),
+            () = sleep(LOOK_UP) => {}
         }
     }
+    crew.stopping().cancel();
+    let until = Instant::now() + STOP_WITHIN;
+    while crew.open() > 0 && Instant::now() < until {
+        sleep(STOP_LOOK).await;
+    }
+    // What tells QUIC's clients is sent by a task of its own.
+    sleep(STOP_LOOK).await;
+    Ok(())
 }
 
-/// Takes connections of TLS or HTTPS until the worker stops. `holders`: the listeners whose connections have descriptors.
-async fn accept(socket: TcpListener, acceptor: TlsAcceptor, desk: Rc<Desk>, holders: Rc<[Rc<Desk>]>, crew: Crew) {
+/// Takes connections of TLS or HTTPS until the worker stops.
+async fn accept(socket: TcpListener, acceptor: TlsAcceptor, desk: Rc<Desk>, holders: Holders, crew: Crew) {
     let (mut crowd, mut trouble) = (Seldom::default(), Seldom::default());
     let mut may_make_room = true;
     loop {
@@ -182,7 +142,7 @@ async fn accept(socket: TcpListener, acceptor: TlsAcceptor, desk: Rc<Desk>, hold
         let (now, transport) = (Instant::now().into_std(), desk.transport());
         match Failure::of(&error) {
             Failure::Nothing | Failure::Gone => {}
-            Failure::Exhausted if may_make_room && make_room(&holders) => {
+            Failure::Exhausted if may_make_room && holders.make_room() => {
                 may_make_room = false;
                 if crowd.is_due(now) {
                     tracing::warn!(%error, %transport,
@@ -199,11 +159,6 @@ async fn accept(socket: TcpListener, acceptor: TlsAcceptor, desk: Rc<Desk>, hold
             }
         }
     }
-}
-
-/// Sends a connection of the listener away that has most, so that another can be accepted; whether there was one.
-fn make_room(holders: &[Rc<Desk>]) -> bool {
-    holders.iter().max_by_key(|desk| desk.held()).is_some_and(|desk| desk.make_room())
 }
 
 async fn serve(stream: TcpStream, acceptor: TlsAcceptor, visit: Visit, crew: Crew, transport: Transport) {

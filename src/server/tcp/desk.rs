@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 
 use super::Closed;
 use crate::{
-    server::{Asker, Responder, Settings, Transport},
+    server::{Asker, Responder, Settings, Transport, settings::Following},
     table::Table,
 };
 
@@ -33,6 +33,7 @@ const QUERIES: u64 = 64;
 pub(in crate::server) struct Desk {
     tables: Arc<ArcSwap<Table>>,
     responder: Responder,
+    following: Following,
     pub(super) input: Box<[u8; READ]>,
     pub(super) replies: Vec<u8>,
     /// How long a connection may idle, as it is told: units of 100 ms.
@@ -51,8 +52,13 @@ pub(super) struct Answered {
 }
 
 impl Desk {
-    pub(in crate::server) fn new(tables: Arc<ArcSwap<Table>>, responder: Responder) -> Self {
-        Desk { tables, responder, input: Box::new([0; READ]), replies: Vec::new(), keepalive: 0 }
+    pub(in crate::server) fn new(tables: Arc<ArcSwap<Table>>, responder: Responder, following: Following) -> Self {
+        Desk { tables, responder, following, input: Box::new([0; READ]), replies: Vec::new(), keepalive: 0 }
+    }
+
+    /// Goes by what the operator chose last; whether that is something new.
+    pub(super) fn look(&mut self) -> bool {
+        self.following.look(&mut self.responder)
     }
 
     /// What the operator chose.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::TcpConfig;
+use crate::{config::TcpConfig, server::Settings};
 
 /// Connections that each worker may have, however many workers share those of an address: so many clients at least must
 /// be served at once without one taking another's place.
@@ -24,7 +24,7 @@ const STALLED: Duration = Duration::from_secs(10);
 
 /// What bounds a worker's connections.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::server) struct Limits {
+pub(super) struct Limits {
     /// Connections open at once.
     pub(super) connections: usize,
     /// Of these, connections of one client: an IPv4 address, or an IPv6 /56.
@@ -42,8 +42,13 @@ pub(in crate::server) struct Limits {
 }
 
 impl Limits {
+    /// The limits of a worker with these settings.
+    pub(super) fn of(settings: &Settings) -> Self {
+        Limits::of_each(settings.workers, &settings.tcp)
+    }
+
     /// The limits of each of so many workers on an address.
-    pub(in crate::server) fn of_each(workers: usize, config: &TcpConfig) -> Self {
+    pub(super) fn of_each(workers: usize, config: &TcpConfig) -> Self {
         let share = |all: usize, least: usize| (all / workers.max(1)).max(least.min(all)).max(1);
         Limits {
             connections: share(config.connections, LEAST_CONNECTIONS),

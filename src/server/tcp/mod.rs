@@ -10,6 +10,7 @@
 //! | | |
 //! |---|---|
 //! | [`Worker`] | one thread's listener and connections |
+//! | [`Listening`] | a listener that is ready for one |
 //! | [`Connection`] | one client's connection: what of it is not answered or not sent yet |
 //! | [`Desk`] | what the connections of a worker share: one buffer for reading, one for replies, the responder |
 //! | [`Places`] | where connections are kept, whose they are, and which gives way |
@@ -32,8 +33,8 @@ mod worker;
 pub use counters::Closed;
 pub(super) use counters::TcpCounters;
 pub(super) use desk::Desk;
-pub(super) use limits::Limits;
-pub(super) use worker::{Failure, Seldom, serve};
+use limits::Limits;
+pub(super) use worker::{Failure, Listening, Seldom, serve};
 
 #[cfg(doc)]
 use self::{connection::Connection, places::Places, worker::Worker};

@@ -66,6 +66,11 @@ impl Places {
         Places { limits, places, free, clients: HashMap::new(), candidates, octets: 0 }
     }
 
+    /// Goes by other limits from now on. Those who have places beyond them keep these until others need them.
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Connections open.
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()

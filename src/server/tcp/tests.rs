@@ -18,7 +18,7 @@ use super::{worker::Worker, *};
 use crate::{
     config::TcpConfig,
     model::{Access, Denied, Prefix},
-    server::{Counters, Responder, Settings, listeners::Stop, proxy::tests::proxied},
+    server::{Counters, Responder, Settings, listeners::Stop, proxy::tests::proxied, settings::Following},
     table::Table,
 };
 
@@ -47,9 +47,15 @@ fn listener() -> TcpListener {
     listener
 }
 
+fn listening(listener: TcpListener) -> Listening {
+    Listening::new(listener).unwrap()
+}
+
 /// Serves no zones, so everything is refused.
 fn desk(counters: &Counters, settings: Settings) -> Desk {
-    Desk::new(Arc::new(ArcSwap::from_pointee(Table::default())), Responder::new(counters, &Arc::new(settings), 1))
+    let mut following = Following::of(Arc::new(ArcSwap::from_pointee(settings)));
+    let responder = Responder::new(counters, following.settings(), 1);
+    Desk::new(Arc::new(ArcSwap::from_pointee(Table::default())), responder, following)
 }
 
 fn limits() -> Limits {
@@ -65,7 +71,8 @@ fn served_to(settings: Settings, limits: Limits) -> Served {
     let address = listener.local_addr().unwrap();
     let (stop, counters) = (Stop::default(), Counters::default());
     let served = Served { address, stop: stop.clone(), counters: counters.clone() };
-    thread::spawn(move || serve(listener, desk(&counters, settings), limits, counters.tcp_worker(), &stop));
+    let mut worker = Worker::new(listening(listener), desk(&counters, settings), limits, counters.tcp_worker());
+    thread::spawn(move || worker.serve_until(&stop));
     served
 }
 
@@ -576,7 +583,8 @@ fn a_connection_has_the_kernels_bounds_of_its_listener() {
     let address = listener.local_addr().unwrap();
     let counters = Counters::default();
     let ours = listener.try_clone().unwrap();
-    let _worker = Worker::new(listener, desk(&counters, Settings::default()), limits(), counters.tcp_worker()).unwrap();
+    let _worker =
+        Worker::new(listening(listener), desk(&counters, Settings::default()), limits(), counters.tcp_worker());
     let _client = connected_to(address);
     let (accepted, _) = ours.accept().unwrap();
     let socket = SockRef::from(&accepted);
@@ -637,8 +645,9 @@ impl Driven {
     fn new(limits: Limits) -> Self {
         let listener = listener();
         let (address, counters) = (listener.local_addr().unwrap(), Counters::default());
-        let worker = Worker::new(listener, desk(&counters, Settings::default()), limits, counters.tcp_worker());
-        Driven { worker: worker.unwrap(), address, counters }
+        let worker =
+            Worker::new(listening(listener), desk(&counters, Settings::default()), limits, counters.tcp_worker());
+        Driven { worker, address, counters }
     }
 
     /// Turns until something is so; how many there were in which something happened.

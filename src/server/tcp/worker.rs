@@ -58,21 +58,29 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 const LISTENER: Token = Token(usize::MAX);
 
 /// Serves until told to stop, then answers what was received.
-pub(in crate::server) fn serve(
-    listener: std::net::TcpListener,
-    desk: Desk,
-    limits: Limits,
-    counters: Arc<TcpCounters>,
-    stop: &Stop,
-) {
-    let mut worker = match Worker::new(listener, desk, limits, counters) {
-        Ok(worker) => worker,
-        Err(error) => return tracing::error!(%error, "a TCP worker cannot start"),
-    };
-    while !stop.is_set() {
-        worker.turn(LOOK_UP);
+pub(in crate::server) fn serve(listening: Listening, desk: Desk, counters: Arc<TcpCounters>, stop: &Stop) {
+    let limits = Limits::of(desk.settings());
+    Worker::new(listening, desk, limits, counters).serve_until(stop);
+}
+
+/// A listener and the epoll set it is in: all of a worker that can fail.
+pub(in crate::server) struct Listening {
+    poll: Poll,
+    listener: TcpListener,
+}
+
+impl Listening {
+    pub(in crate::server) fn new(listener: std::net::TcpListener) -> io::Result<Self> {
+        // Accepted connections have what their listener has.
+        let socket = SockRef::from(&listener);
+        socket.set_tcp_nodelay(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.set_tcp_user_timeout(Some(UNDELIVERED))?;
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Listening { poll, listener })
     }
-    worker.stop();
 }
 
 /// One thread's listener and connections.
@@ -97,21 +105,9 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(
-        listener: std::net::TcpListener,
-        desk: Desk,
-        limits: Limits,
-        counters: Arc<TcpCounters>,
-    ) -> io::Result<Self> {
-        // Accepted connections have what their listener has.
-        let socket = SockRef::from(&listener);
-        socket.set_tcp_nodelay(true)?;
-        socket.set_send_buffer_size(SEND_BUFFER)?;
-        socket.set_tcp_user_timeout(Some(UNDELIVERED))?;
-        let poll = Poll::new()?;
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Worker {
+    pub(super) fn new(listening: Listening, desk: Desk, limits: Limits, counters: Arc<TcpCounters>) -> Self {
+        let Listening { poll, listener } = listening;
+        Worker {
             poll,
             events: Events::with_capacity(EVENTS),
             listener,
@@ -126,7 +122,15 @@ impl Worker {
             is_stopping: false,
             crowd: Seldom::default(),
             trouble: Seldom::default(),
-        })
+        }
+    }
+
+    /// Serves until told to stop, then answers what was received.
+    pub(super) fn serve_until(&mut self, stop: &Stop) {
+        while !stop.is_set() {
+            self.turn(LOOK_UP);
+        }
+        self.stop();
     }
 
     /// Answers what the kernel has received, for a bounded time, and closes everything.
@@ -150,6 +154,10 @@ impl Worker {
             return true;
         }
         let now = Instant::now();
+        if self.desk.look() {
+            self.limits = Limits::of(self.desk.settings());
+            self.places.limit(self.limits);
+        }
         self.places.forget_candidates();
         self.desk.keepalive = if self.is_stopping { 0 } else { self.limits.keepalive(self.places.len()) };
         let mut busy = !self.unfinished.is_empty();

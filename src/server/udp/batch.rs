@@ -273,6 +273,7 @@ impl<F: Family, const IS_WILDCARD: bool> Datagrams for Batch<'_, F, IS_WILDCARD>
     fn turn(&mut self, worker: &mut Worker, wait: bool) -> io::Result<()> {
         // The socket's time-out bounds the wait: the one recvmmsg takes is looked at only after a datagram came.
         let received = self.receive(if wait { MsgFlags::MSG_WAITFORONE } else { MsgFlags::MSG_DONTWAIT })?;
+        worker.look();
         let replies = match worker.has_proxies() {
             false => self.answer::<false>(worker, received),
             true => self.answer::<true>(worker, received),

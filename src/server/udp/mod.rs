@@ -21,7 +21,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Asker, Responder, Transport, listeners::Stop, proxy};
+use super::{Asker, Responder, Transport, listeners::Stop, proxy, settings::Following};
 use crate::table::Table;
 
 /// Longest query taken; real ones stay below 300 octets, EDNS options included. What is longer arrives cut off, and
@@ -63,8 +63,14 @@ pub(super) fn interface_addresses() -> Vec<IpAddr> {
 }
 
 /// Serves until told to stop, then answers what is already in the socket.
-pub(super) fn serve(socket: &UdpSocket, tables: Arc<ArcSwap<Table>>, responder: Responder, stop: &Stop) {
-    let worker = Worker { tables, responder: responder.limiting_rate() };
+pub(super) fn serve(
+    socket: &UdpSocket,
+    tables: Arc<ArcSwap<Table>>,
+    responder: Responder,
+    following: Following,
+    stop: &Stop,
+) {
+    let worker = Worker { tables, responder: responder.limiting_rate(), following };
     let (Ok(address), Ok(())) = (socket.local_addr(), socket.set_read_timeout(Some(LOOK_UP))) else {
         return tracing::error!("a UDP worker cannot use its socket");
     };
@@ -83,9 +89,15 @@ pub(super) fn serve(socket: &UdpSocket, tables: Arc<ArcSwap<Table>>, responder: 
 struct Worker {
     tables: Arc<ArcSwap<Table>>,
     responder: Responder,
+    following: Following,
 }
 
 impl Worker {
+    /// Goes by what the operator chose last; called once for each batch.
+    fn look(&mut self) {
+        self.following.look(&mut self.responder);
+    }
+
     /// Whether some of those who send us datagrams are proxies.
     fn has_proxies(&self) -> bool {
         !self.responder.settings().proxies.is_empty()
@@ -157,7 +169,8 @@ mod tests {
     /// A worker without zones: it refuses everything.
     fn worker(counters: &Counters, settings: Settings) -> Worker {
         let tables = Arc::new(ArcSwap::from_pointee(Table::default()));
-        Worker { responder: Responder::new(counters, &Arc::new(settings), 1), tables }
+        let mut following = Following::of(Arc::new(ArcSwap::from_pointee(settings)));
+        Worker { responder: Responder::new(counters, following.settings(), 1), tables, following }
     }
 
     /// A query for the root's NS with this id.

@@ -31,6 +31,7 @@ impl Datagrams for Plain<'_> {
         }
         let (len, source) = self.socket.recv_from(&mut *self.packet)?;
         self.reply.clear();
+        worker.look();
         let table = worker.tables.load();
         match worker.has_proxies() {
             false => worker.respond::<false>(&table, &self.packet[..len], source, &mut self.reply),

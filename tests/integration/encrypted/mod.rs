@@ -3,7 +3,7 @@
 mod abuse;
 mod answers;
 mod certificates;
-mod clients;
+pub mod clients;
 mod https;
 mod limits;
 mod quic;

@@ -1,5 +1,6 @@
 //! What every test needs: a server over a simulated cluster, and a way to ask it.
 
+mod ceaseless;
 mod dig;
 mod load;
 pub mod packet;
@@ -7,6 +8,7 @@ mod program;
 mod server;
 mod wait;
 
+pub use ceaseless::Ceaseless;
 pub use dig::{Dig, Reply, framed, read_frame};
 pub use load::{Load, Sample};
 pub use program::{ADMIN_LISTEN, PROGRAM, Program, address_in, collect};
