@@ -19,6 +19,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
+    time::{Duration, SystemTime},
 };
 
 use alternator_dns::{
@@ -103,6 +104,26 @@ impl Cluster {
         compile_zone(self.source.clone(), ZonePlan::new(&self.source, &self.view), 1, None, 1)
     }
 
+    /// The cluster some seconds after nodes joined: the first of every so many.
+    fn joined(&self, one_in: u32, seconds: u64) -> ClusterView {
+        let mut view = self.view.clone();
+        view.now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let joined = view.now - Duration::from_secs(seconds);
+        for (index, health) in Arc::make_mut(&mut view.health).nodes.values_mut().enumerate() {
+            let is_new = (index as u32).is_multiple_of(one_in);
+            health.since = Some(if is_new { joined } else { SystemTime::UNIX_EPOCH });
+        }
+        view
+    }
+
+    /// The cluster with one node up whose latest probe failed.
+    fn with_one_failing(&self) -> ClusterView {
+        let mut view = self.view.clone();
+        let health = Arc::make_mut(&mut view.health).nodes.values_mut().next().unwrap();
+        health.failure = Some(Failure::TimedOut);
+        view
+    }
+
     /// What a change costs the controller.
     fn change(&self, view: &ClusterView, previous: &CompiledZone, epoch: u32) -> CompiledZone {
         let plan = ZonePlan::after(Some(&*previous.plan), &self.source, view);
@@ -133,6 +154,33 @@ fn compile_anew_1000_of_both_families(bencher: Bencher<'_, '_>) {
 fn one_node_down(bencher: Bencher<'_, '_>, nodes: u32) {
     let cluster = Cluster::new(nodes, 1, Answers::Auto);
     let (before, view) = (cluster.compiled(), cluster.without(nodes / 2));
+    bencher.bench_local(|| Table::new([Arc::new(cluster.change(black_box(&view), &before, 2))]));
+}
+
+/// A step of slow start, of one node, or of every third.
+#[divan::bench(args = NODES)]
+fn one_node_ramps(bencher: Bencher<'_, '_>, nodes: u32) {
+    ramping(bencher, nodes, nodes);
+}
+
+#[divan::bench(args = NODES)]
+fn every_third_node_ramps(bencher: Bencher<'_, '_>, nodes: u32) {
+    ramping(bencher, nodes, 3);
+}
+
+fn ramping(bencher: Bencher<'_, '_>, nodes: u32, one_in: u32) {
+    let cluster = Cluster::new(nodes, 1, Answers::Auto);
+    let before = ZonePlan::new(&cluster.source, &cluster.joined(one_in, 1));
+    let before = compile_zone(cluster.source.clone(), before, 1, None, 1);
+    let view = cluster.joined(one_in, 11);
+    bencher.bench_local(|| Table::new([Arc::new(cluster.change(black_box(&view), &before, 2))]));
+}
+
+/// One failed probe: TTLs fall.
+#[divan::bench(args = NODES)]
+fn one_probe_fails(bencher: Bencher<'_, '_>, nodes: u32) {
+    let cluster = Cluster::new(nodes, 1, Answers::Auto);
+    let (before, view) = (cluster.compiled(), cluster.with_one_failing());
     bencher.bench_local(|| Table::new([Arc::new(cluster.change(black_box(&view), &before, 2))]));
 }
 

@@ -41,9 +41,6 @@ const EVENTS: usize = 256;
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// More of a scope than this leaves only by a second round.
-const REMOVAL_CAP: f64 = 0.5;
-
 /// Everything discovery of one zone's cluster needs.
 #[derive(Debug)]
 pub struct Options {
@@ -113,7 +110,7 @@ impl<N: Network> Poller<N> {
             network,
             membership: Membership::new(&options.initial, &names),
             names,
-            rules: Rules { fall: options.fall, removal_cap: REMOVAL_CAP },
+            rules: Rules { fall: options.fall, removal_cap: options.cluster.removal_cap },
             observers: Observers::default(),
             seeds: Seeds::new(options.cluster.seeds.clone()),
             cluster: options.cluster,
@@ -169,7 +166,7 @@ impl<N: Network> Poller<N> {
     }
 
     fn log_transitions(&self, next: &Membership, changes: &Changes) {
-        changes.removals.iter().for_each(log_removal);
+        changes.removals.iter().for_each(|removal| self.log_removal(removal));
         for Change { address, joined, home, listed_by, votes } in &changes.nodes {
             let datacenter = home.name();
             let (what, counter) = if *joined { ("joined", &self.stats.joined) } else { ("left", &self.stats.left) };
@@ -205,6 +202,28 @@ impl<N: Network> Poller<N> {
         }
     }
 
+    /// Tells of nodes that wait with leaving, and of what came of it.
+    fn log_removal(&self, removal: &Removal) {
+        match removal {
+            Removal::Waits { home, rack, leaving, members } => {
+                let (datacenter, rack) = (home.name(), rack.as_deref().unwrap_or("-"));
+                warn!(
+                    datacenter,
+                    rack, leaving, members, "too many nodes are gone at once (removal_cap): waiting for a second round"
+                );
+                let subject = if rack == "-" { datacenter.to_owned() } else { format!("{datacenter}/{rack}") };
+                let text = format!("{leaving} of {members} nodes are gone at once: waiting for a second round");
+                self.journal.note("discovery", subject, text);
+            }
+            Removal::Came { home, left, stayed } => {
+                let datacenter = home.name();
+                info!(datacenter, left, stayed, "the second round about nodes that waited with leaving");
+                let text = format!("of the nodes that waited with leaving {left} left, {stayed} stay");
+                self.journal.note("discovery", datacenter, text);
+            }
+        }
+    }
+
     /// Waits for the next round; `None` when told to stop. Rounds begin `active_interval` apart, or `idle_interval`
     /// while nobody asks for the zone; then the first query ends the pause.
     async fn pause(&mut self, began: Instant) -> Option<()> {
@@ -231,21 +250,5 @@ impl<N: Network> Poller<N> {
     /// An interval ±10 %, so that many servers started together do not ask together for ever.
     pub(super) fn jittered(&mut self, interval: Duration) -> Duration {
         interval.clamp(SHORTEST_INTERVAL, LONGEST_INTERVAL) * self.rng.u32(900..=1100) / 1000
-    }
-}
-
-/// Tells of nodes that wait with leaving, and of what came of it.
-fn log_removal(removal: &Removal) {
-    match removal {
-        Removal::Waits { home, rack, leaving, members } => {
-            let (datacenter, rack) = (home.name(), rack.as_deref().unwrap_or("-"));
-            warn!(
-                datacenter,
-                rack, leaving, members, "too many nodes are gone at once (removal_cap): waiting for a second round"
-            );
-        }
-        Removal::Came { home, left, stayed } => {
-            info!(datacenter = home.name(), left, stayed, "the second round about nodes that waited with leaving");
-        }
     }
 }

@@ -9,8 +9,14 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{Family, FamilyPlan, ScopePlan, Verdict, Verdicts};
-use crate::model::{ClusterView, Health, Member, Node, NodeState, Scope};
+use super::{
+    Family, FamilyPlan, Ramps, ScopePlan, Verdict, Verdicts, Weights,
+    ttl::{Ttl, Ttls},
+};
+use crate::{
+    config::ZoneConfig,
+    model::{ClusterView, Health, Member, Node, NodeState, Scope},
+};
 
 /// Served nodes, by address. One value for all chains served from the same scope and, where nothing changed, for the
 /// plan before and the next: so they compare by pointer first.
@@ -48,6 +54,8 @@ pub struct Census<'a> {
     verdicts: &'a Verdicts,
     flat: bool,
     window: Duration,
+    ramps: &'a Ramps,
+    ttls: Ttls<'a>,
     groups: FxHashMap<Place<'a>, [Group<'a>; 2]>,
     /// What the plan before served from each scope.
     before: FxHashMap<(Place<'a>, Family), &'a Nodes>,
@@ -58,18 +66,17 @@ pub struct Census<'a> {
 struct Group<'a> {
     members: Vec<&'a Member>,
     eligible: Vec<&'a Node>,
-    live: OnceCell<Option<Nodes>>,
+    live: OnceCell<Option<Live>>,
     last_known: OnceCell<Option<LastKnown>>,
 }
 
 impl<'a> Census<'a> {
     /// Gathers the members of `view`. `before`: the plans whose lists of nodes are taken over where they are the same.
-    /// `last_known_window`: nodes that served until this much before the last one that served count as one "last known
-    /// good" set, since probes find the nodes of one incident one after another.
     pub fn new(
         view: &'a ClusterView,
         verdicts: &'a Verdicts,
-        last_known_window: Duration,
+        ramps: &'a Ramps,
+        zone: &ZoneConfig,
         before: &'a [ScopePlan],
     ) -> Self {
         let mut groups: FxHashMap<Place<'a>, [Group<'a>; 2]> = FxHashMap::default();
@@ -98,8 +105,21 @@ impl<'a> Census<'a> {
                 }
             }
         }
-        let (health, flat) = (&view.health, view.topology.flat);
-        Census { health, verdicts, flat, window: last_known_window, groups, before: served }
+        Census {
+            health: &view.health,
+            verdicts,
+            flat: view.topology.flat,
+            window: incident_window(zone),
+            ramps,
+            ttls: Ttls::new(view, zone),
+            groups,
+            before: served,
+        }
+    }
+
+    /// When the same members may be answered otherwise: a drain has come nearer.
+    pub fn next_change(&self) -> Option<SystemTime> {
+        self.ttls.next_change()
     }
 
     /// How far apart nodes of one incident may have served last.
@@ -118,9 +138,13 @@ impl<'a> Census<'a> {
     }
 
     /// The eligible nodes of a scope; `None` where there are none.
-    pub(super) fn live(&self, scope: &Scope, family: Family) -> Option<Nodes> {
+    pub(super) fn live(&self, scope: &Scope, family: Family) -> Option<Live> {
         let group = self.group(scope, family)?;
-        let found = || (!group.eligible.is_empty()).then(|| self.nodes(scope, family, &group.eligible));
+        let found = || {
+            let nodes = (!group.eligible.is_empty()).then(|| self.nodes(scope, family, &group.eligible))?;
+            let weights = self.ramps.weights(nodes.iter().map(|node| node.address));
+            Some(Live { weights, ttl: self.ttls.live(&nodes), nodes })
+        };
         group.live.get_or_init(found).clone()
     }
 
@@ -136,7 +160,7 @@ impl<'a> Census<'a> {
                 .filter(|(served, _)| served.is_with(latest, self.window))
                 .map(|(_, node)| node)
                 .collect();
-            Some(LastKnown { served: latest, nodes: self.nodes(scope, family, &last) })
+            Some(LastKnown { served: latest, nodes: self.nodes(scope, family, &last), ttl: self.ttls.stale() })
         };
         group.last_known.get_or_init(found).clone()
     }
@@ -177,6 +201,23 @@ fn place(scope: &Scope) -> Place<'_> {
     }
 }
 
+/// How far apart probes may find the nodes of one and the same incident: each needs `fall` probes, each of which may
+/// start an interval (and its jitter) late and take its whole time-out. Nodes that served until this much before the last
+/// one that served count as one "last known good" set.
+fn incident_window(zone: &ZoneConfig) -> Duration {
+    let health = &zone.health;
+    (health.interval.mul_f32(1.25) + health.timeout) * health.fall + Duration::from_secs(1)
+}
+
+/// The eligible nodes of one level.
+#[derive(Clone)]
+pub(super) struct Live {
+    /// Never empty.
+    pub(super) nodes: Nodes,
+    pub(super) weights: Weights,
+    pub(super) ttl: Ttl,
+}
+
 /// When a node that is not eligible served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Served {
@@ -205,4 +246,5 @@ pub(super) struct LastKnown {
     pub(super) served: Served,
     /// Never empty.
     pub(super) nodes: Nodes,
+    pub(super) ttl: Ttl,
 }

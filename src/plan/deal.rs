@@ -1,8 +1,9 @@
 //! Dealing: in which order nodes stand in the answers.
 //!
 //! Three properties, each tested below:
-//! - **Exact round robin.** In any `period` consecutive rows (period = sum of weights) every node leads exactly
-//!   `weight` times, wherever a reader starts. So the order of leaders is the same in every pass.
+//! - **Exact round robin.** In any period of consecutive rows (as many as there are nodes, or the sum of their weights)
+//!   every node leads exactly once, or by its weight, wherever a reader starts. So the order of leaders is the same in
+//!   every pass.
 //! - **No successor.** Given the leader, the second place goes equally often to every node outside the leader's
 //!   failure domain (to every other node where there is one domain only): when the leader dies, its clients spread
 //!   over all of them. Cyclic rotation would send them all to one neighbour.
@@ -11,6 +12,9 @@
 //!
 //! The second and third pull apart where domains differ in size: the second place is then even over the *nodes*
 //! outside the leader's domain, which favours nobody among them.
+//!
+//! Weights change nothing of the rows: they decide how often each is dealt. So a node that leads more from one moment to
+//! the next costs an order, four octets a place, and no new deal.
 //!
 //! Long rows of many nodes, dealt one by one, would take memory with the square of the nodes. They are cut out of a few
 //! circles of all nodes instead, each beginning at its leader: the first property holds as ever, the second with one
@@ -22,8 +26,8 @@ use fastrand::Rng;
 /// set of eight addresses stays within half a megabyte.
 const ROWS_WHERE_EXACT: usize = 4096;
 
-/// Rows a deck has where the second place cannot be exactly even, unless the nodes' weights alone need more. Each is
-/// paid for in time and memory whenever a node comes or goes, and more of them would only make even what is even to a
+/// Rows a deck has where the second place cannot be exactly even, unless a few passes alone need more. Each is paid
+/// for in time and memory whenever a node comes or goes, and more of them would only make even what is even to a
 /// few parts in a hundred.
 const ROWS_WHERE_NOT: usize = 1024;
 
@@ -43,25 +47,16 @@ const CIRCLES: usize = 8;
 /// when trying is the cheaper way, one draw in a hundred gets that far.
 const TRIES: usize = 16;
 
-/// Largest weight: it multiplies the rows of a deck.
+/// Largest weight: it multiplies the places in a deck where rows are dealt from, though not the rows themselves.
 pub const MAX_WEIGHT: u32 = 100;
 
-/// One node, as dealing sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seat {
-    /// Failure domain (rack): any number, equal for nodes that fail together.
-    pub domain: u32,
-    /// How often the node leads in a pass; 1..=[`MAX_WEIGHT`], other values are brought into that range.
-    pub weight: u32,
-}
-
-/// Rows of seat indices in dealing order. Rows may share seats.
+/// Rows of seat indices in dealing order, each seat leading one row of a pass. Rows may share seats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deal {
     /// Seats in a row.
     pub per_row: usize,
-    /// Rows after which every seat has led exactly `weight` times.
-    pub period: usize,
+    /// Who leads the rows of a pass: every seat once.
+    pub leaders: Vec<u32>,
     /// The seats that rows are cut out of.
     pub seats: Vec<u32>,
     /// Where each row starts in `seats`. Whole passes.
@@ -75,31 +70,63 @@ impl Deal {
     }
 }
 
-/// Deals rows of `per_row` seats (at most all of them). The same input gives the same rows.
-pub fn deal(seats: &[Seat], per_row: usize, seed: u64) -> Deal {
-    let per_row = per_row.clamp(1, seats.len().max(1));
-    let mut dealt = Deal { per_row, period: 0, seats: Vec::new(), starts: Vec::new() };
-    if seats.is_empty() {
+/// Deals rows of `per_row` seats (at most all of them). The same input gives the same rows. `domains`: for each seat its
+/// failure domain (rack), any number that is equal for seats that fail together.
+pub fn deal(domains: &[u32], per_row: usize, seed: u64) -> Deal {
+    let per_row = per_row.clamp(1, domains.len().max(1));
+    let mut dealt = Deal { per_row, leaders: Vec::new(), seats: Vec::new(), starts: Vec::new() };
+    if domains.is_empty() {
         return dealt;
     }
     let mut rng = Rng::with_seed(seed);
-    let mut table = Domains::new(seats);
-    let leaders = leader_order(seats, &mut table, &mut rng);
-    dealt.period = leaders.len();
-    match passes(&table, leaders.len(), per_row) {
-        Some(passes) => one_by_one(&mut dealt, seats, &mut table, &leaders, passes, &mut rng),
-        None => around(&mut dealt, &mut table, &leaders, &mut rng),
+    let mut table = Domains::new(domains);
+    table.gather();
+    // Neighbours in different domains where possible.
+    dealt.leaders = std::iter::from_fn(|| table.draw(&mut rng)).collect();
+    match passes(&table, domains.len(), per_row) {
+        Some(passes) => one_by_one(&mut dealt, domains, &mut table, passes, &mut rng),
+        None => around(&mut dealt, &mut table, &mut rng),
     }
     dealt
 }
 
+/// Where to deal from so that in any period (sum of weights) every seat leads exactly `weight` times, of the same rows
+/// and as many passes: each seat's turns are spread evenly over the period, and in all passes together it leads each of
+/// its rows equally often. `leaders` are a [`Deal`]'s, `starts` whatever stands for its own, `weights` by seat,
+/// 1..=[`MAX_WEIGHT`]; other values are brought into that range.
+pub fn weigh<T: Copy>(leaders: &[u32], starts: &[T], weights: &[u32]) -> Vec<T> {
+    let passes = starts.len() / leaders.len().max(1);
+    let mut turns: Vec<(f64, Turn)> = Vec::new();
+    for (rank, &seat) in leaders.iter().enumerate() {
+        let weight = weights.get(seat as usize).copied().unwrap_or(1).clamp(1, MAX_WEIGHT) as usize;
+        let phase = rank as f64 / leaders.len() as f64;
+        turns.extend((0..weight).map(|nth| ((nth as f64 + phase) / weight as f64, Turn { rank, nth, weight })));
+    }
+    turns.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut weighed = Vec::with_capacity(passes * turns.len());
+    for pass in 0..passes {
+        let row = |turn: &Turn| (pass * turn.weight + turn.nth) % passes * leaders.len() + turn.rank;
+        weighed.extend(turns.iter().filter_map(|(_, turn)| starts.get(row(turn)).copied()));
+    }
+    weighed
+}
+
+/// One of the turns of a seat to lead.
+struct Turn {
+    /// The seat's place among the leaders.
+    rank: usize,
+    /// Which of its turns in a pass.
+    nth: usize,
+    weight: usize,
+}
+
 /// Deals every row by itself.
-fn one_by_one(dealt: &mut Deal, seats: &[Seat], table: &mut Domains, leaders: &[u32], passes: usize, rng: &mut Rng) {
-    let mut seconds = if dealt.per_row == 1 { Vec::new() } else { seconds(seats, table, passes, rng) };
+fn one_by_one(dealt: &mut Deal, domains: &[u32], table: &mut Domains, passes: usize, rng: &mut Rng) {
+    let mut seconds = if dealt.per_row == 1 { Vec::new() } else { seconds(domains, table, passes, rng) };
     let rows = &mut dealt.seats;
-    rows.reserve_exact(passes * leaders.len() * dealt.per_row);
+    rows.reserve_exact(passes * dealt.leaders.len() * dealt.per_row);
     for _ in 0..passes {
-        for &leader in leaders {
+        for &leader in &dealt.leaders {
             dealt.starts.push(rows.len() as u32);
             table.gather();
             table.take(leader);
@@ -114,12 +141,12 @@ fn one_by_one(dealt: &mut Deal, seats: &[Seat], table: &mut Domains, leaders: &[
 }
 
 /// Cuts rows out of circles of all seats, one for each pass.
-fn around(dealt: &mut Deal, table: &mut Domains, leaders: &[u32], rng: &mut Rng) {
+fn around(dealt: &mut Deal, table: &mut Domains, rng: &mut Rng) {
     for _ in 0..CIRCLES {
         let (circle, first) = (circle(table, rng), dealt.seats.len());
         let mut place = vec![0; circle.len()];
         circle.iter().enumerate().for_each(|(at, &seat)| place[seat as usize] = at);
-        dealt.starts.extend(leaders.iter().map(|&leader| (first + place[leader as usize]) as u32));
+        dealt.starts.extend(dealt.leaders.iter().map(|&leader| (first + place[leader as usize]) as u32));
         // The longest row begins at the last seat.
         dealt.seats.extend(circle.iter().cycle().take(circle.len() + dealt.per_row - 1));
     }
@@ -140,56 +167,35 @@ fn circle(table: &mut Domains, rng: &mut Rng) -> Vec<u32> {
     places.into_iter().map(|(_, seat)| seat).collect()
 }
 
-fn weight(seat: &Seat) -> usize {
-    seat.weight.clamp(1, MAX_WEIGHT) as usize
-}
-
-/// One pass of leaders: every seat `weight` times, its turns spread evenly over the pass, neighbours in different
-/// domains where possible.
-fn leader_order(seats: &[Seat], table: &mut Domains, rng: &mut Rng) -> Vec<u32> {
-    table.gather();
-    let drawn: Vec<u32> = std::iter::from_fn(|| table.draw(rng)).collect();
-    let mut turns: Vec<(f64, u32)> = Vec::new();
-    for (rank, &seat) in drawn.iter().enumerate() {
-        let weight = weight(&seats[seat as usize]);
-        let phase = rank as f64 / drawn.len() as f64;
-        turns.extend((0..weight).map(|turn| ((turn as f64 + phase) / weight as f64, seat)));
-    }
-    turns.sort_by(|a, b| a.0.total_cmp(&b.0));
-    turns.into_iter().map(|(_, seat)| seat).collect()
-}
-
 /// As many passes as give every leader all its possible seconds, where so many rows are affordable; else a few. `None`
 /// where not even these are.
-fn passes(table: &Domains, period: usize, per_row: usize) -> Option<usize> {
+fn passes(table: &Domains, nodes: usize, per_row: usize) -> Option<usize> {
     if per_row == 1 {
         return Some(1);
     }
     let most_seconds = (0..table.groups.len()).map(|domain| table.seconds_of(domain)).max().unwrap_or(1).max(1);
-    let rows = if most_seconds * period <= ROWS_WHERE_EXACT { ROWS_WHERE_EXACT } else { ROWS_WHERE_NOT };
-    let affordable = SEATS_AT_MOST.max(SEATS_PER_LEADER * period) / (period * per_row);
-    let wanted = (rows / period).max(PASSES_AT_LEAST).min(most_seconds);
+    let rows = if most_seconds * nodes <= ROWS_WHERE_EXACT { ROWS_WHERE_EXACT } else { ROWS_WHERE_NOT };
+    let affordable = SEATS_AT_MOST.max(SEATS_PER_LEADER * nodes) / (nodes * per_row);
+    let wanted = (rows / nodes).max(PASSES_AT_LEAST).min(most_seconds);
     (affordable >= wanted.min(PASSES_AT_LEAST)).then_some(wanted.min(affordable))
 }
 
 /// For each seat the second places of all the rows it leads: its candidates, shuffled, over and over. A deck with
 /// fewer rows than candidates takes that many different ones.
-fn seconds(seats: &[Seat], table: &Domains, passes: usize, rng: &mut Rng) -> Vec<Vec<u32>> {
-    let everybody = seats.len();
+fn seconds(domains: &[u32], table: &Domains, passes: usize, rng: &mut Rng) -> Vec<Vec<u32>> {
+    let everybody = domains.len();
     let alone = table.groups.len() == 1;
-    let may_follow =
-        |leader: usize, other: usize| leader != other && (alone || seats[leader].domain != seats[other].domain);
+    let may_follow = |leader: usize, other: usize| leader != other && (alone || domains[leader] != domains[other]);
     (0..everybody)
         .map(|leader| {
             let count = table.seconds_of(table.group_of[leader]);
-            let rows = passes * weight(&seats[leader]);
-            let mut chosen: Vec<u32> = Vec::with_capacity(rows);
+            let mut chosen: Vec<u32> = Vec::with_capacity(passes);
             if count == 0 {
                 return chosen;
             }
-            if rows * 2 < count {
+            if passes * 2 < count {
                 // Few of many: drawing at random and skipping repeats is far cheaper than a shuffle of all.
-                while chosen.len() < rows {
+                while chosen.len() < passes {
                     let other = rng.usize(..everybody);
                     if may_follow(leader, other) && !chosen.contains(&(other as u32)) {
                         chosen.push(other as u32);
@@ -199,9 +205,9 @@ fn seconds(seats: &[Seat], table: &Domains, passes: usize, rng: &mut Rng) -> Vec
             }
             let mut candidates: Vec<u32> =
                 (0..everybody).filter(|&other| may_follow(leader, other)).map(|other| other as u32).collect();
-            while chosen.len() < rows {
+            while chosen.len() < passes {
                 rng.shuffle(&mut candidates);
-                chosen.extend(candidates.iter().take(rows - chosen.len()));
+                chosen.extend(candidates.iter().take(passes - chosen.len()));
             }
             chosen
         })
@@ -225,20 +231,20 @@ struct Domains {
 }
 
 impl Domains {
-    fn new(seats: &[Seat]) -> Self {
-        let mut numbers: Vec<u32> = seats.iter().map(|seat| seat.domain).collect();
+    fn new(domains: &[u32]) -> Self {
+        let mut numbers = domains.to_vec();
         numbers.sort_unstable();
         numbers.dedup();
         let mut groups = vec![Vec::new(); numbers.len()];
         let (mut group_of, mut position) = (Vec::new(), Vec::new());
-        for (index, seat) in seats.iter().enumerate() {
-            let group = numbers.partition_point(|&number| number < seat.domain);
+        for (index, domain) in domains.iter().enumerate() {
+            let group = numbers.partition_point(|number| number < domain);
             group_of.push(group);
             position.push(groups[group].len());
             groups[group].push(index as u32);
         }
         let left = groups.iter().map(Vec::len).collect();
-        let all = seats.len();
+        let all = domains.len();
         Domains { visited: vec![false; groups.len()], open: all, rest: all, left, groups, group_of, position }
     }
 
@@ -316,9 +322,9 @@ mod tests {
 
     use super::*;
 
-    /// Seats in `racks` racks of `each` nodes, weight 1.
-    fn racks(racks: u32, each: u32) -> Vec<Seat> {
-        (0..racks * each).map(|index| Seat { domain: index % racks, weight: 1 }).collect()
+    /// Seats in `racks` racks of `each` nodes.
+    fn racks(racks: u32, each: u32) -> Vec<u32> {
+        (0..racks * each).map(|index| index % racks).collect()
     }
 
     fn count<T: Ord>(items: impl IntoIterator<Item = T>) -> BTreeMap<T, usize> {
@@ -380,22 +386,23 @@ mod tests {
     #[test]
     fn thousands_of_nodes_stay_within_the_wanted_rows() {
         let dealt = deal(&racks(30, 100), 8, 1);
-        assert_eq!(dealt.period, 3000);
+        assert_eq!(dealt.leaders.len(), 3000);
         assert_eq!(dealt.starts.len(), 3000 * PASSES_AT_LEAST);
     }
 
     #[test]
     fn one_node_and_none_are_dealt_too() {
-        assert_eq!(deal(&racks(1, 1), 8, 1), Deal { per_row: 1, period: 1, seats: vec![0], starts: vec![0] });
+        assert_eq!(deal(&racks(1, 1), 8, 1), Deal { per_row: 1, leaders: vec![0], seats: vec![0], starts: vec![0] });
+        assert!(weigh::<u32>(&[], &[], &[]).is_empty());
         assert!(deal(&[], 8, 1).starts.is_empty());
     }
 
     #[test]
     fn rows_of_many_nodes_are_cut_out_of_circles() {
         for seats in [racks(3, 40), racks(1, 120), racks(2, 500)] {
-            let (nodes, racks) = (seats.len(), 1 + seats.iter().map(|seat| seat.domain).max().unwrap() as usize);
+            let (nodes, racks) = (seats.len(), 1 + *seats.iter().max().unwrap() as usize);
             let dealt = deal(&seats, nodes, 5);
-            assert_eq!((dealt.starts.len(), dealt.period), (nodes * CIRCLES, nodes));
+            assert_eq!((dealt.starts.len(), dealt.leaders.len()), (nodes * CIRCLES, nodes));
             assert!(dealt.seats.len() <= nodes * CIRCLES * 2);
             let leaders: Vec<u32> = dealt.iter().map(|row| row[0]).collect();
             assert!(
@@ -405,7 +412,7 @@ mod tests {
             assert_eq!(leaders[..nodes].iter().collect::<BTreeSet<_>>().len(), nodes);
             for row in dealt.iter() {
                 assert_eq!(row.iter().collect::<BTreeSet<_>>().len(), nodes);
-                let first: BTreeSet<u32> = row[..racks].iter().map(|&seat| seats[seat as usize].domain).collect();
+                let first: BTreeSet<u32> = row[..racks].iter().map(|&seat| seats[seat as usize]).collect();
                 assert_eq!(first.len(), racks);
             }
             let pairs: BTreeSet<(u32, u32)> = dealt.iter().map(|row| (row[0], row[1])).collect();
@@ -421,16 +428,24 @@ mod tests {
             seed: u64,
             start: usize,
         ) {
-            let seats: Vec<Seat> = weights.iter().map(|&(domain, weight)| Seat { domain, weight }).collect();
-            let dealt = deal(&seats, per_row, seed);
+            let (domains, weights): (Vec<u32>, Vec<u32>) = weights.into_iter().unzip();
+            let even = deal(&domains, per_row, seed);
+            let starts = weigh(&even.leaders, &even.starts, &weights);
+            let dealt = Deal { starts, ..even.clone() };
             let rows: Vec<&[u32]> = dealt.iter().collect();
-            prop_assert_eq!(dealt.period, weights.iter().map(|(_, weight)| *weight as usize).sum::<usize>());
-            prop_assert_eq!(rows.len() % dealt.period, 0);
-            let window = (0..dealt.period).map(|offset| rows[(start % rows.len() + offset) % rows.len()][0]);
+            let period = weights.iter().sum::<u32>() as usize;
+            prop_assert_eq!(rows.len() % period, 0);
+            let window = (0..period).map(|offset| rows[(start % rows.len() + offset) % rows.len()][0]);
             let led = count(window);
-            for (index, seat) in seats.iter().enumerate() {
-                prop_assert_eq!(led.get(&(index as u32)).copied(), Some(seat.weight as usize));
+            for (index, weight) in weights.iter().enumerate() {
+                prop_assert_eq!(led.get(&(index as u32)).copied(), Some(*weight as usize));
             }
+            // Of its rows each leader leads every one equally often.
+            let (times, once) = (count(dealt.starts.iter()), count(even.starts.iter()));
+            for (row, start) in even.iter().zip(&even.starts) {
+                prop_assert_eq!(times[start], once[start] * weights[row[0] as usize] as usize);
+            }
+            prop_assert_eq!(weigh(&even.leaders, &even.starts, &vec![1; domains.len()]), even.starts);
         }
 
         #[test]
@@ -439,9 +454,8 @@ mod tests {
             per_row in 1usize..12,
             seed: u64,
         ) {
-            let seats: Vec<Seat> = domains.iter().map(|&domain| Seat { domain, weight: 1 }).collect();
             let racks = domains.iter().collect::<BTreeSet<_>>().len();
-            for row in deal(&seats, per_row, seed).iter() {
+            for row in deal(&domains, per_row, seed).iter() {
                 prop_assert_eq!(row.iter().collect::<BTreeSet<_>>().len(), row.len());
                 let first: BTreeSet<u32> = row.iter().take(racks).map(|&seat| domains[seat as usize]).collect();
                 prop_assert_eq!(first.len(), racks.min(row.len()));

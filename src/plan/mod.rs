@@ -9,14 +9,21 @@
 //! | [`ScopePlan`] | for one chain and each address family: the level in use and its nodes |
 //! | last known good | what is served, marked stale, when no level of the chain has an eligible node |
 //! | [`Deal`] | rows of node indices in dealing order; the Table turns them into wire bytes |
-//! | period | rows after which every node has led exactly `weight` times |
+//! | period | rows after which every node has led exactly as often as the others, or by its weight |
+//! | [`Ramps`] | slow start: the nodes that came up just now, and how much of their share they have |
+//! | [`Weights`] | how often each node of an answer leads |
+//! | [`Ttl`] | how long an answer may be kept, and why no longer |
 
 mod census;
 mod deal;
 mod eligibility;
+mod ramp;
 mod scope_plan;
+mod ttl;
 
 pub use census::{Census, Nodes};
-pub use deal::{Deal, MAX_WEIGHT, Seat, deal};
+pub use deal::{Deal, MAX_WEIGHT, deal, weigh};
 pub use eligibility::{Verdict, Verdicts};
+pub use ramp::{FULL_SHARE, Ramp, Ramps, Weights};
 pub use scope_plan::{Family, FamilyPlan, ScopePlan, Serving, default_chain};
+pub use ttl::{Ttl, TtlReason};

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::{Census, Nodes, census::LastKnown};
+use super::{
+    Census, Nodes, Ttl, Weights,
+    census::{LastKnown, Live},
+};
 use crate::{
     config::ZoneConfig,
     model::{Node, Scope},
@@ -49,6 +52,10 @@ pub enum FamilyPlan {
         nodes: Nodes,
         /// Live, or the last known good set.
         serving: Serving,
+        /// How often each of them leads; all alike, but for nodes that have just come up.
+        weights: Weights,
+        /// How long the answer may be kept.
+        ttl: Ttl,
     },
     /// Nothing was ever known: SERVFAIL.
     Unready,
@@ -116,9 +123,18 @@ impl ScopePlan {
 
     /// The nodes to name where both families share an answer: the live ones, or, with none left, the last known good.
     pub fn best_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.best_families().flat_map(FamilyPlan::nodes)
+    }
+
+    /// The families of [`ScopePlan::best_nodes`].
+    pub fn best_families(&self) -> impl Iterator<Item = &FamilyPlan> {
         let all_stale = self.is_stale();
-        let families = [&self.v4, &self.v6].into_iter().filter(move |family| all_stale || !family.is_stale());
-        families.flat_map(FamilyPlan::nodes)
+        [&self.v4, &self.v6].into_iter().filter(move |family| all_stale || !family.is_stale())
+    }
+
+    /// Whether both are answered by the same nodes from the same levels; how long and how often each is left out.
+    pub fn is_served_as(&self, other: &ScopePlan) -> bool {
+        self.chain == other.chain && self.v4.is_served_as(&other.v4) && self.v6.is_served_as(&other.v6)
     }
 
     /// Whether only last known good nodes are answered.
@@ -131,13 +147,29 @@ impl ScopePlan {
 
 impl FamilyPlan {
     /// The nodes served.
-    fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &[Node] {
         if let FamilyPlan::Serve { nodes, .. } = self { nodes } else { &[] }
+    }
+
+    /// How long its answer may be kept; `None` where it has none.
+    pub fn ttl(&self) -> Option<&Ttl> {
+        if let FamilyPlan::Serve { ttl, .. } = self { Some(ttl) } else { None }
     }
 
     /// Whether the last known good set is answered.
     pub fn is_stale(&self) -> bool {
         matches!(self, FamilyPlan::Serve { serving: Serving::LastKnown, .. })
+    }
+
+    fn is_served_as(&self, other: &FamilyPlan) -> bool {
+        match (self, other) {
+            (
+                FamilyPlan::Serve { level, nodes, serving, .. },
+                FamilyPlan::Serve { level: other_level, nodes: others, serving: how, .. },
+            ) => (level, nodes, serving) == (other_level, others, how),
+            (FamilyPlan::Absent, FamilyPlan::Absent) | (FamilyPlan::Unready, FamilyPlan::Unready) => true,
+            _ => false,
+        }
     }
 
     fn new(chain: &[Scope], family: Family, census: &Census<'_>) -> Self {
@@ -151,8 +183,9 @@ impl FamilyPlan {
             return FamilyPlan::Absent;
         }
         let levels = || chain.iter().enumerate().skip(head);
-        if let Some((level, nodes)) = levels().find_map(|(level, scope)| Some((level, census.live(scope, family)?))) {
-            return FamilyPlan::Serve { level, nodes, serving: Serving::Live };
+        if let Some((level, live)) = levels().find_map(|(level, scope)| Some((level, census.live(scope, family)?))) {
+            let Live { nodes, weights, ttl } = live;
+            return FamilyPlan::Serve { level, nodes, serving: Serving::Live, weights, ttl };
         }
         let known: Vec<(usize, LastKnown)> =
             levels().filter_map(|(level, scope)| Some((level, census.last_known(scope, family)?))).collect();
@@ -161,7 +194,9 @@ impl FamilyPlan {
         let latest = known.iter().map(|(_, known)| known.served).max();
         let is_with = |known: &LastKnown| latest.is_some_and(|latest| known.served.is_with(latest, census.window()));
         match known.into_iter().find(|(_, known)| is_with(known)) {
-            Some((level, LastKnown { nodes, .. })) => FamilyPlan::Serve { level, nodes, serving: Serving::LastKnown },
+            Some((level, LastKnown { nodes, ttl, .. })) => {
+                FamilyPlan::Serve { level, nodes, serving: Serving::LastKnown, weights: Weights::default(), ttl }
+            }
             None => FamilyPlan::Unready,
         }
     }
@@ -174,20 +209,22 @@ mod tests {
         time::{Duration, SystemTime},
     };
 
+    use hickory_proto::rr::Name;
+
     use super::{
         super::{
-            Verdicts,
+            Ramps, Verdicts,
             eligibility::tests::{down, up, view, with},
         },
         *,
     };
     use crate::model::{ClusterView, Failure, Listing, NodeHealth};
 
-    const WINDOW: Duration = Duration::from_secs(4);
-
     fn plan(chain: &[&str], view: &ClusterView) -> ScopePlan {
         let chain = chain.iter().map(|scope| scope.parse().unwrap()).collect();
-        ScopePlan::new(chain, &Census::new(view, &Verdicts::of(view), WINDOW, &[]))
+        // One incident is what happened within four seconds.
+        let zone = ZoneConfig::new(Name::root());
+        ScopePlan::new(chain, &Census::new(view, &Verdicts::of(view), &Ramps::default(), &zone, &[]))
     }
 
     /// `level: addresses`, with `~` for the last known good set.
@@ -195,7 +232,7 @@ mod tests {
         match plan {
             FamilyPlan::Absent => "absent".to_owned(),
             FamilyPlan::Unready => "unready".to_owned(),
-            FamilyPlan::Serve { level, nodes, serving } => {
+            FamilyPlan::Serve { level, nodes, serving, .. } => {
                 let mark = if *serving == Serving::Live { "" } else { "~" };
                 let nodes: Vec<String> = nodes.iter().map(|node| node.address.to_string()).collect();
                 format!("{mark}{level}: {}", nodes.join(" "))

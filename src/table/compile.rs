@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::Scope,
-    plan::{Family, FamilyPlan, Nodes, ScopePlan},
+    plan::{Family, FamilyPlan, Nodes, ScopePlan, Weights},
     zone::file::RrSet,
 };
 
@@ -290,9 +290,8 @@ impl Compiler<'_> {
                 FamilyPlan::Unready => {
                     addresses.push((u16::from(rtype), Answer::Unready(self.remark(scope, family))));
                 }
-                FamilyPlan::Serve { level, nodes, .. } => {
-                    let ttl = self.plan.family_ttl(self.source, scope.family(family));
-                    let deck = self.deck(&scope.chain[*level], family, nodes, ttl);
+                FamilyPlan::Serve { level, nodes, weights, ttl, .. } => {
+                    let deck = self.deck(&scope.chain[*level], family, nodes, weights, ttl.seconds);
                     addresses.push((u16::from(rtype), Answer::Dealt(self.dealt.len())));
                     let (slot, remark) = (self.dealt.len() * 2, self.remark(scope, family));
                     self.dealt.push(Dealt { deck, slot, remark });
@@ -308,18 +307,23 @@ impl Compiler<'_> {
     }
 
     /// The deck of a scope: the one another chain has in this compile, or had in the previous one if it is still
-    /// right, or a new deal.
-    fn deck(&mut self, scope: &Scope, family: Family, nodes: &Nodes, ttl: u32) -> Arc<Deck> {
+    /// right, or its rows with another TTL or other weights, or a new deal.
+    fn deck(&mut self, scope: &Scope, family: Family, nodes: &Nodes, weights: &Weights, ttl: u32) -> Arc<Deck> {
         // In a flat topology every scope has the nodes of the cluster.
         let scope = if self.plan.flat { Scope::Cluster } else { scope.clone() };
         let key = (scope, family);
         let seed = self.rng.u64(..);
         let previous = self.previous.and_then(|previous| previous.parts.decks.get(&key));
-        let known = self.parts.decks.get(&key).or(previous).filter(|deck| deck.is_for(nodes, ttl));
+        let known = self.parts.decks.get(&key).or(previous).filter(|deck| deck.deals(nodes));
         let config = &self.source.config;
-        let deck = known
-            .cloned()
-            .unwrap_or_else(|| Arc::new(Deck::new(nodes.clone(), family, ttl, config, &self.source.meter, seed)));
+        let deck = match known {
+            Some(known) if known.is_for(nodes, weights, ttl) => known.clone(),
+            Some(known) => Arc::new(Deck::clone(known).with_ttl(ttl).with_weights(weights)),
+            None => {
+                let dealt = Deck::new(nodes.clone(), family, ttl, config, &self.source.meter, seed);
+                Arc::new(dealt.with_weights(weights))
+            }
+        };
         self.parts.decks.insert(key, deck.clone());
         deck
     }
@@ -331,8 +335,9 @@ impl Compiler<'_> {
         let known = self.previous.and_then(|previous| {
             let index = previous.plan.names.index_of(&scope.chain)?;
             let plan = &previous.plan;
-            let same = plan.scopes[index] == *scope
-                && plan.ttl(self.source, scope) == ttl
+            let before = plan.scopes.get(index)?;
+            let same = before.is_served_as(scope)
+                && plan.ttl(self.source, before) == ttl
                 && plan.remembered == self.plan.remembered;
             same.then(|| previous.parts.services[index].clone())
         });
@@ -391,7 +396,7 @@ mod tests {
     use hickory_proto::op::Message;
 
     use super::{
-        super::{names::tests::zone, wire_name},
+        super::{Shape, names::tests::zone, wire_name},
         *,
     };
     use crate::{
@@ -400,8 +405,14 @@ mod tests {
         zone::file::{self, StaticZone},
     };
 
+    /// When everything is looked at.
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000)
+    }
+
+    /// Up for long.
     fn up() -> NodeHealth {
-        NodeHealth { state: NodeState::Up, ..NodeHealth::default() }
+        NodeHealth { state: NodeState::Up, since: Some(SystemTime::UNIX_EPOCH), ..NodeHealth::default() }
     }
 
     fn died() -> NodeHealth {
@@ -423,7 +434,7 @@ mod tests {
             topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
             health.nodes.insert(address, node_health.clone());
         }
-        ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() }
+        ClusterView { topology: Arc::new(topology), health: Arc::new(health), now: now(), ..ClusterView::default() }
     }
 
     /// A zone over these nodes.
@@ -466,7 +477,7 @@ mod tests {
 
     fn ttl(zone: &CompiledZone, name: &str, rtype: RecordType) -> u32 {
         let Answer::Dealt(index) = answer(zone, name, rtype) else { panic!("{name} {rtype} is not dealt") };
-        let row = zone.dealt[index].deck.row(0, crate::table::Shape::Single).octets;
+        let row = zone.dealt[index].deck.row(0, Shape::Single).octets;
         u32::from_be_bytes(row[6..10].try_into().unwrap())
     }
 
@@ -559,6 +570,53 @@ mod tests {
         assert_eq!(taken_over(&third, &fourth), ["dc1", "dc1/r2"]);
     }
 
+    #[test]
+    fn a_probe_that_fails_shortens_the_answers_with_its_node_and_deals_nothing_anew() {
+        let nodes = |second: NodeHealth| {
+            [("10.0.0.1", "dc1/r1", up()), ("10.0.0.2", "dc1/r1", second), ("10.0.0.3", "dc1/r2", up())]
+        };
+        let first = compiled(zone(&[("dc1", &["r1", "r2"])], &[]), StaticZone::default(), &nodes(up()));
+        let failing = NodeHealth { failure: Some(Failure::TimedOut), ..up() };
+        let second = again(&first, &nodes(failing));
+        for (name, seconds) in [("", 1), ("dc1.", 1), ("dc1.r1.", 1), ("dc1.r2.", 5)] {
+            let name = format!("{name}alternator.local.");
+            assert_eq!(ttl(&second, &name, RecordType::A), seconds, "{name}");
+            let services = fixed(&second, &format!("_alternator._tcp.{name}"), RecordType::SRV).answers;
+            assert!(services.iter().all(|record| record.ttl == seconds), "{name}");
+        }
+        let rows = |zone: &CompiledZone, index: usize| -> Vec<Vec<u8>> {
+            let deck = &zone.dealt[index].deck;
+            (0..deck.rows()).map(|row| deck.row(row, Shape::Single).octets[10..].to_vec()).collect()
+        };
+        for index in 0..first.dealt.len() {
+            assert_eq!(rows(&first, index), rows(&second, index));
+            assert_eq!(first.dealt[index].slot, second.dealt[index].slot);
+        }
+    }
+
+    #[test]
+    fn a_node_that_joins_leads_less_and_its_steps_deal_nothing_anew() {
+        let young = |seconds| NodeHealth { since: Some(now() - Duration::from_secs(seconds)), ..up() };
+        let nodes =
+            |health| [("10.0.0.1", "dc1/r1", up()), ("10.0.0.2", "dc1/r1", health), ("10.0.0.3", "dc1/r2", up())];
+        let config = zone(&[("dc1", &["r1", "r2"])], &[]);
+        let mut zone = compiled(config, StaticZone::default(), &nodes(young(0)));
+        let deck = |zone: &CompiledZone, name: &str| match answer(zone, name, RecordType::A) {
+            Answer::Dealt(index) => zone.dealt[index].deck.clone(),
+            other => panic!("{other:?}"),
+        };
+        let first = deck(&zone, "dc1.alternator.local.");
+        assert_eq!((first.weights(), zone.plan.weight([10, 0, 0, 2].into())), (Some(&[10, 1, 10][..]), Some(0.1)));
+        assert_eq!(zone.plan.next_change.0, Some(now() + Duration::from_nanos(3_333_333_334)));
+        assert_eq!(deck(&zone, "r2.dc1.alternator.local.").weights(), None, "nobody of this rack has just joined");
+        zone = again(&zone, &nodes(young(15)));
+        assert_eq!(deck(&zone, "dc1.alternator.local.").weights(), Some(&[2, 1, 2][..]));
+        zone = again(&zone, &nodes(young(30)));
+        let last = deck(&zone, "dc1.alternator.local.");
+        assert_eq!((last.weights(), zone.plan.next_change.0), (None, None));
+        assert_eq!(*last, Deck::clone(&first).with_weights(&Weights::default()), "the same rows");
+    }
+
     /// Whatever is taken over, the zone is what it would be had it been compiled from nothing.
     #[test]
     fn what_is_taken_over_is_what_would_be_made() {
@@ -570,11 +628,14 @@ mod tests {
         for round in 0..200 {
             let mut nodes = Vec::new();
             for (index, address) in addresses.iter().enumerate() {
-                match rng.u8(..4) {
-                    0 => {}
-                    1 => nodes.push((address.as_str(), places[index % 3], died())),
-                    _ => nodes.push((address.as_str(), places[index % 3], up())),
-                }
+                let health = match rng.u8(..6) {
+                    0 => continue,
+                    1 => died(),
+                    2 => NodeHealth { failure: Some(Failure::TimedOut), ..up() },
+                    3 => NodeHealth { since: Some(now() - Duration::from_secs(rng.u64(..30))), ..up() },
+                    _ => up(),
+                };
+                nodes.push((address.as_str(), places[index % 3], health));
             }
             zone = again(&zone, &nodes);
             let anew = ZonePlan::new(&zone.source, &view(&nodes));
@@ -586,7 +647,10 @@ mod tests {
                 {
                     let dealt = |zone: &CompiledZone, index: usize| {
                         let deck = zone.dealt[index].deck.clone();
-                        (deck.nodes().to_vec(), deck.row(0, crate::table::Shape::Single).octets[..12].to_vec())
+                        let leaders = (0..deck.rows()).map(|row| deck.row(row, Shape::Single).octets.to_vec());
+                        let (mut leaders, weights) = (leaders.collect::<Vec<_>>(), deck.weights().map(<[u32]>::to_vec));
+                        leaders.sort_unstable();
+                        (deck.nodes().to_vec(), deck.ttl(), weights, leaders)
                     };
                     let same = match (expected, found) {
                         (Answer::Fixed(expected), Answer::Fixed(found)) => expected == found,

@@ -11,31 +11,39 @@ use super::{Remark, wire::MAX_BODY};
 use crate::{
     config::{Answers, ZoneConfig},
     model::{Meter, Node, Slot},
-    plan::{Family, Nodes, Seat, deal},
+    plan::{Family, Nodes, Weights, deal, weigh},
 };
 
 /// Addresses in one `auto` answer: two failures in a row still leave six addresses to try, eight AAAA with the
 /// longest question still fit 512 octets, and the answer is less than five times the question.
 const SEVERAL: usize = 8;
 
+/// Where the TTL is in a record: behind owner, type and class.
+const TTL: std::ops::Range<usize> = 6..10;
+
 /// The dealt rows of one scope and address family. Each row is a complete answer section: records of equal length,
 /// every owner a pointer to the question's name.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deck {
     nodes: Nodes,
     family: Family,
     ttl: u32,
+    weights: Weights,
     answers: Answers,
     /// Octets and records of a row, by [`Shape`].
     shapes: [(usize, u16); 2],
     /// The records that rows are cut out of.
-    records: Box<[u8]>,
-    /// Where each row starts in them, and who leads it.
-    rows: Box<[Start]>,
+    records: Arc<[u8]>,
+    /// Where the row of each turn starts in them, and who leads it.
+    rows: Arc<[Start]>,
+    /// The same where all nodes lead alike; shared with `rows` while they do.
+    even: Arc<[Start]>,
+    /// The nodes in the order in which they lead the rows of `even`.
+    order: Arc<[u32]>,
     /// Holds the numbers of the nodes.
-    leaders: Box<[Option<Arc<Slot>>]>,
+    leaders: Arc<[Option<Arc<Slot>>]>,
     /// The /prefix networks the IPv4 nodes are in, sorted.
-    networks: Vec<u32>,
+    networks: Arc<[u32]>,
     prefix: u8,
 }
 
@@ -68,10 +76,10 @@ pub enum Shape {
 }
 
 impl Deck {
-    /// Deals a deck. `nodes` are of one family and not empty.
+    /// Deals a deck in which all nodes lead alike. `nodes` are of one family and not empty.
     pub(super) fn new(nodes: Nodes, family: Family, ttl: u32, config: &ZoneConfig, meter: &Meter, seed: u64) -> Self {
         let (answers, prefix) = (config.answers, config.subnet_prefix_v4);
-        let record_len = 2 + 2 + 2 + 4 + 2 + if family == Family::V4 { 4 } else { 16 };
+        let record_len = TTL.end + 2 + if family == Family::V4 { 4 } else { 16 };
         let wanted = match answers {
             // Nobody is given more than one AAAA by `auto`; see `shape_for`.
             Answers::Auto if family == Family::V6 => 1,
@@ -79,40 +87,82 @@ impl Deck {
             Answers::Count(count) => usize::from(count.get()),
             Answers::All => nodes.len(),
         };
-        let dealt = deal(&seats(&nodes), wanted.min(MAX_BODY / record_len), seed);
+        let dealt = deal(&domains(&nodes), wanted.min(MAX_BODY / record_len), seed);
         let of_nodes: Vec<u8> = nodes.iter().flat_map(|node| record(node.address, ttl)).collect();
         let mut records = Vec::with_capacity(dealt.seats.len() * record_len);
         for &seat in &dealt.seats {
             records.extend_from_slice(&of_nodes[seat as usize * record_len..][..record_len]);
         }
-        let leaders: Box<[_]> = nodes.iter().map(|node| meter.node(node.address)).collect();
+        let leaders: Arc<[_]> = nodes.iter().map(|node| meter.node(node.address)).collect();
         let leader = |start: u32| {
             let node = dealt.seats.get(start as usize).and_then(|seat| leaders.get(*seat as usize));
             node.and_then(Option::as_deref).map_or(0, Slot::number)
         };
         let start = |start: &u32| Start { at: start * record_len as u32, leader: leader(*start) };
+        let even: Arc<[Start]> = dealt.starts.iter().map(start).collect();
         Deck {
-            networks: networks(&nodes, prefix),
+            networks: networks(&nodes, prefix).into(),
             shapes: [(dealt.per_row * record_len, dealt.per_row as u16), (record_len, 1)],
             records: records.into(),
-            rows: dealt.starts.iter().map(start).collect(),
+            rows: even.clone(),
+            even,
+            order: dealt.leaders.into(),
             leaders,
             nodes,
             family,
             ttl,
+            weights: Weights::default(),
             answers,
             prefix,
         }
     }
 
-    /// Whether this deck is what these inputs would give, so that it need not be dealt again.
-    pub(super) fn is_for(&self, nodes: &Nodes, ttl: u32) -> bool {
-        self.nodes == *nodes && self.ttl == ttl
+    /// Whether this deck deals these nodes, so that it need not be dealt again.
+    pub(super) fn deals(&self, nodes: &Nodes) -> bool {
+        self.nodes == *nodes
+    }
+
+    /// Whether this deck is what these inputs would give.
+    pub(super) fn is_for(&self, nodes: &Nodes, weights: &Weights, ttl: u32) -> bool {
+        self.deals(nodes) && self.weights == *weights && self.ttl == ttl
+    }
+
+    /// The same rows with another TTL, dealt in the same order: readers of the deck go on where they are.
+    pub(super) fn with_ttl(self, ttl: u32) -> Self {
+        if ttl == self.ttl {
+            return self;
+        }
+        let mut records = self.records.to_vec();
+        records.chunks_exact_mut(self.shapes[Shape::Single as usize].0).for_each(|record| {
+            record[TTL].copy_from_slice(&ttl.to_be_bytes());
+        });
+        Deck { ttl, records: records.into(), ..self }
+    }
+
+    /// The same rows, each node leading by its weight.
+    pub(super) fn with_weights(self, weights: &Weights) -> Self {
+        let rows = match weights.get() {
+            _ if *weights == self.weights => return self,
+            Some(weights) => weigh(&self.order, &self.even, weights).into(),
+            None => self.even.clone(),
+        };
+        Deck { rows, weights: weights.clone(), ..self }
     }
 
     /// Memory the rows take, octets.
     pub fn octets(&self) -> usize {
-        self.records.len() + size_of_val(&*self.rows)
+        let weighed = if self.weights.get().is_some() { size_of_val(&*self.rows) } else { 0 };
+        self.records.len() + size_of_val(&*self.even) + size_of_val(&*self.order) + weighed
+    }
+
+    /// How often each node leads in a period, where not all lead alike: as many numbers as there are nodes.
+    pub fn weights(&self) -> Option<&[u32]> {
+        self.weights.get()
+    }
+
+    /// TTL of its records, seconds.
+    pub fn ttl(&self) -> u32 {
+        self.ttl
     }
 
     /// The nodes dealt, by address.
@@ -164,13 +214,13 @@ pub struct Dealt {
 }
 
 /// Failure domains: the rack, or the datacenter where no rack is known.
-fn seats(nodes: &[Node]) -> Vec<Seat> {
+fn domains(nodes: &[Node]) -> Vec<u32> {
     let mut domains = FxHashMap::default();
-    let mut domain = |node| {
+    let domain = |node| {
         let next = domains.len() as u32;
         *domains.entry(place(node)).or_insert(next)
     };
-    nodes.iter().map(|node| Seat { domain: domain(node), weight: 1 }).collect()
+    nodes.iter().map(domain).collect()
 }
 
 fn place(node: &Node) -> (Option<&str>, Option<&str>) {
@@ -270,6 +320,45 @@ mod tests {
             }
             let most = (nodes as usize * 1024).max(512 << 10);
             assert!(deck.octets() <= most, "{} octets for {nodes} nodes", deck.octets());
+        }
+    }
+
+    #[test]
+    fn another_ttl_changes_nothing_but_the_ttl() {
+        for addresses in [&["10.0.1.1", "10.0.2.1", "10.0.3.1"][..], &["fd00::1", "fd00::2"]] {
+            let before = deck(addresses, Answers::All, 24);
+            let after = before.clone().with_ttl(1);
+            assert!(Arc::ptr_eq(&before.rows, &after.rows), "readers go on where they are");
+            for index in 0..before.rows() {
+                let (old, new) = (before.row(index, Shape::Several).octets, after.row(index, Shape::Several).octets);
+                let len = old.len() / addresses.len();
+                for (old, new) in old.chunks_exact(len).zip(new.chunks_exact(len)) {
+                    assert_eq!((&old[..6], &old[10..]), (&new[..6], &new[10..]));
+                    assert_eq!((&old[6..10], &new[6..10]), (&[0, 0, 0, 5][..], &[0, 0, 0, 1][..]));
+                }
+            }
+            assert_eq!(after.with_ttl(5), before);
+        }
+    }
+
+    #[test]
+    fn weights_change_how_often_a_row_is_dealt_and_no_row() {
+        let texts: Vec<String> = (0..100).map(|n| Ipv4Addr::from(0x0A00_0000 + n).to_string()).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        for answers in [Answers::Auto, Answers::All] {
+            let even = deck(&texts, answers, 24);
+            let mut shares = vec![10; texts.len()];
+            shares[7] = 1;
+            let weighed = even.clone().with_weights(&Weights::new(shares));
+            assert!(Arc::ptr_eq(&even.records, &weighed.records));
+            assert_eq!(weighed.rows(), even.rows() / 100 * 991, "as many passes, each with all turns");
+            let led = |deck: &Deck| {
+                let of = |index| deck.row(index, Shape::Single).octets[12..] == [10, 0, 0, 7];
+                (0..deck.rows()).filter(|index| of(*index)).count()
+            };
+            assert_eq!((led(&even), led(&weighed)), (even.rows() / 100, even.rows() / 100));
+            assert!(weighed.octets() < even.octets() * 4, "{} and {} octets", even.octets(), weighed.octets());
+            assert_eq!(weighed.with_weights(&Weights::default()), even);
         }
     }
 }

@@ -99,7 +99,7 @@ fn told_family(plan: &FamilyPlan, family: Family, chain: &[String]) -> String {
     match plan {
         FamilyPlan::Absent => format!("{rtype}: none in this scope"),
         FamilyPlan::Unready => format!("{rtype}: not ready, no node was ever known to serve"),
-        FamilyPlan::Serve { level, nodes, serving } => {
+        FamilyPlan::Serve { level, nodes, serving, .. } => {
             let how = match (serving, level) {
                 (Serving::LastKnown, _) => "last known good",
                 (Serving::Live, 0) => "live",

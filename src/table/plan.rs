@@ -1,7 +1,7 @@
 //! Every decision about one zone for one view.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -10,12 +10,9 @@ use super::{ScopeNames, scope_names};
 use crate::{
     config::ZoneConfig,
     model::{ClusterView, Demand, Meter, Node, Source, Topology},
-    plan::{Census, FamilyPlan, ScopePlan, Verdicts},
+    plan::{Census, FULL_SHARE, FamilyPlan, Ramps, ScopePlan, Verdicts},
     zone::file::StaticZone,
 };
-
-/// TTL of answers believed to be stale, seconds: whoever gets one should ask again soon.
-const STALE_TTL: u32 = 1;
 
 /// What of a zone does not change with its cluster.
 #[derive(Clone, Debug)]
@@ -41,6 +38,8 @@ pub struct ZonePlan {
     pub scopes: Vec<ScopePlan>,
     /// Why each node is in or out.
     pub verdicts: Verdicts,
+    /// Nodes that are in, and do not have their full share yet.
+    pub ramps: Ramps,
     /// Every node known, and every scope ever seen.
     pub topology: Arc<Topology>,
     /// The topology is from the state file: discovery has not succeeded since the start.
@@ -55,7 +54,8 @@ pub struct ZonePlan {
     pub next_change: NextChange,
 }
 
-/// When decisions may change though nothing else does: an override begins or ends. It makes no difference between two
+/// When decisions may change though nothing else does: an override begins or ends, a drain comes nearer, a node's share
+/// grows. It makes no difference between two
 /// plans, which answer alike until then.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NextChange(pub Option<SystemTime>);
@@ -84,18 +84,21 @@ impl ZonePlan {
         };
         let verdicts = Verdicts::in_zone(&source.config.name(), view);
         let before = previous.map_or(&[][..], |previous| &previous.scopes);
-        let census = Census::new(view, &verdicts, incident_window(&source.config), before);
+        let (ramps, step) = Ramps::of(view, source.config.health.slow_start);
+        let census = Census::new(view, &verdicts, &ramps, &source.config, before);
         let scopes = names.chains.iter().map(|chain| ScopePlan::new(chain.clone(), &census)).collect();
+        let changes = [view.overrides.next_change(view.now), step, census.next_change()];
         ZonePlan {
             names,
             scopes,
+            next_change: NextChange(changes.into_iter().flatten().min()),
             topology: view.topology.clone(),
             verdicts,
+            ramps,
             remembered: view.topology.source == Source::Snapshot,
             stale: view.topology.stale,
             flat: view.topology.flat,
             panic: view.health.panic,
-            next_change: NextChange(view.overrides.next_change(view.now)),
         }
     }
 
@@ -109,14 +112,21 @@ impl ZonePlan {
         self.remembered || scope.is_stale()
     }
 
-    /// TTL of a chain's answers of both families together, seconds.
+    /// TTL of a chain's answers of both families together, seconds: the least of those whose nodes are in them.
     pub fn ttl(&self, source: &ZoneSource, scope: &ScopePlan) -> u32 {
-        ttl(source, self.is_stale(scope))
+        let ttls = scope.best_families().filter_map(FamilyPlan::ttl).map(|ttl| ttl.seconds);
+        ttls.min().unwrap_or_else(|| seconds(source.config.ttl))
     }
 
     /// TTL of a chain's answers of one family, seconds: a dead family does not shorten the other's.
     pub fn family_ttl(&self, source: &ZoneSource, family: &FamilyPlan) -> u32 {
-        ttl(source, self.remembered || family.is_stale())
+        family.ttl().map_or_else(|| seconds(source.config.ttl), |ttl| ttl.seconds)
+    }
+
+    /// How much of its share a node leads, 0 to 1; `None` for one that is out.
+    pub fn weight(&self, address: IpAddr) -> Option<f64> {
+        let share = self.ramps.get(address).map_or(FULL_SHARE, |ramp| ramp.share);
+        self.verdicts.is_eligible(address).then(|| f64::from(share) / f64::from(FULL_SHARE))
     }
 
     /// Whether the zone has anything to answer for its cluster.
@@ -127,19 +137,7 @@ impl ZonePlan {
     }
 }
 
-fn ttl(source: &ZoneSource, is_stale: bool) -> u32 {
-    let ttl = seconds(source.config.ttl);
-    if is_stale { ttl.min(STALE_TTL) } else { ttl }
-}
-
 /// Whole seconds of a configured TTL; validation keeps it below a day.
 pub(super) fn seconds(ttl: Duration) -> u32 {
     u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX)
-}
-
-/// How far apart probes may find the nodes of one and the same incident: each needs `fall` probes, each of which may
-/// start an interval (and its jitter) late and take its whole time-out.
-fn incident_window(zone: &ZoneConfig) -> Duration {
-    let health = &zone.health;
-    (health.interval.mul_f32(1.25) + health.timeout) * health.fall + Duration::from_secs(1)
 }

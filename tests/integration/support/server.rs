@@ -55,10 +55,11 @@ pub async fn cluster(nodes: &[&str]) -> Cluster {
     Cluster::start(spec).await.unwrap()
 }
 
-/// Short intervals, for tests that are about states and not about times.
+/// Short intervals, for tests that are about states and not about times; every node has its full share at once.
 pub fn fast(zone: &mut ZoneConfig) {
     zone.health.interval = Duration::from_millis(100);
     zone.health.timeout = Duration::from_millis(80);
+    zone.health.slow_start = Duration::ZERO;
     zone.cluster.active_interval = Duration::from_millis(100);
     zone.cluster.idle_interval = Duration::from_millis(100);
 }
