@@ -4,7 +4,7 @@ use super::{FAILED, MISCONFIGURED, ServeArgs, StopSignals, load, run_async};
 use crate::{
     app::{self, StartError},
     config::{Config, Flags, NO_ZONE},
-    service::{self, Supervisor},
+    service::{self, Supervisor, user},
     telemetry,
 };
 
@@ -33,10 +33,22 @@ pub(super) fn run(args: ServeArgs) -> u8 {
     }
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let supervisor = Supervisor::from_environment(false);
-    run_async(|signals| serve(&loaded.config, signals, supervisor))
+    let successor = match user::successor(&loaded.config.server) {
+        Ok(successor) => successor,
+        Err(error) => {
+            eprintln!("alternator-dns: {error}");
+            return MISCONFIGURED;
+        }
+    };
+    run_async(|signals| serve(&loaded.config, signals, supervisor, successor))
 }
 
-async fn serve(config: &Config, mut signals: StopSignals, supervisor: Supervisor) -> u8 {
+async fn serve(
+    config: &Config,
+    mut signals: StopSignals,
+    supervisor: Supervisor,
+    successor: Option<user::Identity>,
+) -> u8 {
     let mut app = match app::start(config).await {
         Ok(app) => app,
         Err(error @ StartError::Zones(_)) => {
@@ -48,6 +60,13 @@ async fn serve(config: &Config, mut signals: StopSignals, supervisor: Supervisor
             return FAILED;
         }
     };
+    if let Some(identity) = successor {
+        if let Err(error) = identity.assume() {
+            eprintln!("alternator-dns: {error}");
+            return FAILED;
+        }
+        tracing::info!(user = identity.name(), "root is given up");
+    }
     for address in app.addresses() {
         tracing::info!(%address, "answering over UDP and TCP");
     }

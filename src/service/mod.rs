@@ -7,9 +7,11 @@
 //! | [`Pulse`] | a question to a task: do you still get on? |
 //! | watchdog | the supervisor's clock that ends a service which does not say often enough that it lives |
 //! | [`heartbeat`] | says so, and only as long as there is a pulse |
+//! | [`user`] | giving root up |
 
 mod pulse;
 mod supervisor;
+pub mod user;
 
 pub use pulse::{Pulse, Pulsed, heartbeat};
 pub use supervisor::{Supervisor, attend, status};

@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("reload", "config"),                       // who asks for a reload, files, what differs
     ("sim", ""),                                // a simulated cluster: must not share the server's mistakes
     ("telemetry", ""),                          // logs
-    ("service", "model plan table"),            // what a supervisor is told of us
+    ("service", "config model plan table"),     // the supervisor that started us; giving root up
     ("controller", "*"),                        // compiles what discovery and health find
     ("admin", "*"),                             // what operators see
     ("app", "*"),                               // assembles everything
@@ -44,8 +44,8 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("toml", "config/"),
     ("hickory_server", "server/general.rs"),
     ("mio", "server/tcp/"),
-    // System calls, pinning, and errors by their names.
-    ("nix", "server/udp/ server/affinity.rs server/tcp/"),
+    // System calls, pinning, errors by their names; users.
+    ("nix", "server/udp/ server/affinity.rs server/tcp/ service/"),
     ("sd_notify", "service/"),
     ("quinn", "server/encrypted/quic.rs"),
     ("rustls", "server/encrypted/"),
