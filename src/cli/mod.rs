@@ -1,4 +1,4 @@
-//! The command line: `serve`, `demo`, `check`, `status`, `config`.
+//! The command line: `serve`, `demo`, `check`, `status`, `compare`, `config`.
 //!
 //! Exit codes: 0 fine; 1 the server could not run (an address, a part that ended); 2 wrong usage or configuration.
 
@@ -14,6 +14,7 @@ macro_rules! println {
 
 mod check;
 mod client;
+mod compare;
 mod demo;
 mod serve;
 mod status;
@@ -61,6 +62,8 @@ enum Command {
     Check(CheckArgs),
     /// Tell what a running server believes, why, and since when
     Status(status::StatusArgs),
+    /// Ask several servers over DNS, and say whether they tell the same
+    Compare(compare::CompareArgs),
     /// Print the reference configuration: every option, commented, with its default
     Config,
 }
@@ -127,6 +130,7 @@ pub fn run() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(args),
         Command::Status(args) => status::run(&args),
+        Command::Compare(args) => compare::run(args),
         Command::Config => {
             print!("{}", config::reference());
             0

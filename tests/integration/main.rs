@@ -5,6 +5,7 @@
 mod access;
 mod amplification;
 mod cli;
+mod compare;
 mod discovery;
 mod distribution;
 mod docs;
