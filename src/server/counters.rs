@@ -107,9 +107,9 @@ impl RateLimited {
     ];
 }
 
-/// Zones that are counted by themselves: four times as many as there may be at once, so that those of earlier
-/// configurations keep what was counted of them for a while.
-const ZONES: u32 = 1024;
+/// Zones that are counted by themselves: twice as many as there may be at once, so that those of an earlier
+/// configuration keep what was counted of them for a while. A kibibyte each, per worker.
+const ZONES: u32 = 512;
 
 /// Nodes whose leads are counted, over all zones: more than any cluster has. Counters of 8 octets each, per worker.
 const NODES: u32 = 16_384;
@@ -178,14 +178,17 @@ impl Counters {
     }
 
     /// What queries became, by zone and transport: all of one moment, so that their sum is the number of packets
-    /// received. UDP and TCP of every zone, and other transports once a query came over them.
+    /// received. UDP and TCP of every zone, and other transports where a query came over them.
     pub fn by_zone(&self) -> Vec<ZoneCounts> {
         let totals = self.workers.totals();
         let zones = std::iter::once((Arc::from(""), 0, Vec::new())).chain(self.zones.all());
         let of_zone = |(name, number, before): (Arc<str>, u32, Vec<u64>)| {
             let row = |transport: Transport| {
+                let mut outcomes = totals.outcomes(transport, number);
                 let always = matches!(transport, Transport::Udp | Transport::Tcp);
-                let mut outcomes = totals.outcomes(transport, number).or(always.then(Default::default))?;
+                if !always && outcomes.iter().all(|count| *count == 0) {
+                    return None;
+                }
                 let before = before.chunks_exact(outcomes.len()).nth(transport as usize).unwrap_or_default();
                 outcomes.iter_mut().zip(before).for_each(|(count, before)| *count = count.saturating_sub(*before));
                 Some(ZoneCounts { zone: name.to_string(), transport, outcomes })
@@ -265,7 +268,7 @@ impl TcpTotals {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tally::Counted, *};
+    use super::*;
 
     #[test]
     fn every_outcome_has_its_own_number() {
@@ -284,7 +287,8 @@ mod tests {
     }
 
     fn count(worker: &mut Tally, transport: Transport, outcome: Outcome, zone: u32, leader: u32) {
-        worker.count(transport, outcome, Counted { zone, leader });
+        worker.count(transport, outcome, zone);
+        worker.lead(leader);
     }
 
     #[test]

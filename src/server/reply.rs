@@ -140,6 +140,15 @@ pub(super) struct Reply<'q, 'o> {
 }
 
 impl<'q> Reply<'q, '_> {
+    /// Hands over the same reply to a copy of the query. What is passed on by reference has to be kept in memory, from
+    /// its making on; a copy only from here on.
+    #[inline(always)]
+    pub(super) fn apart<R>(self, write: impl FnOnce(Reply<'_, '_>) -> R) -> R {
+        let query = *self.query;
+        let Reply { told, transport, table, out, .. } = self;
+        write(Reply { query: &query, told, transport, table, out })
+    }
+
     /// Octets the reply may have.
     #[inline(always)]
     fn limit(&self) -> usize {
@@ -200,7 +209,7 @@ impl<'q> Reply<'q, '_> {
     #[inline(always)]
     pub(super) fn row(self, row: &[u8], records: u16, remark: Option<&Remark>) -> Outcome {
         if row.len() > self.room_in(self.limit()) {
-            return self.truncated(ResponseCode::NoError);
+            return self.apart(|reply| reply.truncated(ResponseCode::NoError));
         }
         let start = self.out.len();
         self.head(ResponseCode::NoError, AUTHORITATIVE).write([records, 0, 0], self.out);
@@ -260,7 +269,8 @@ impl<'q> Reply<'q, '_> {
         if self.told.is_none() && remark.is_none() {
             return append_opt(self.out, edns, rcode.high());
         }
-        self.end_with_options(edns, rcode, remark, start);
+        let edns = *edns;
+        self.apart(|reply| reply.end_with_options(&edns, rcode, remark, start));
     }
 
     #[inline(never)]

@@ -50,17 +50,14 @@ fn counts(counters: &Counters) -> impl Iterator<Item = (&'static str, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{Transport, tally::Counted},
-        *,
-    };
+    use super::{super::Transport, *};
 
     #[test]
     fn only_what_happened_since_is_told() {
         let counters = Counters::default();
         let mut worker = counters.worker();
         let mut count = |outcome| {
-            worker.count(Transport::Udp, outcome, Counted::default());
+            worker.count(Transport::Udp, outcome, 0);
             worker.block().clone()
         };
         count(Outcome::Denied);

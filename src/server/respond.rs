@@ -11,7 +11,7 @@ use super::{
     limiter::Limiter,
     query::{Bad, CLASS_ANY, CLASS_IN, NameBuffer, Parsed, Query, Why, is_no_query, parse, parse_usual},
     reply::{Head, Limits, Options, Reply, append_opt_with, outcome_of},
-    tally::{Block, Counted, Tally},
+    tally::{Block, Tally},
 };
 use crate::{
     model::Verdict,
@@ -83,15 +83,16 @@ impl Responder {
             true => parse_usual(packet, &mut self.names),
             false => None,
         };
-        let (outcome, counted) = match usual {
-            Some(query) => match compiled(table, &mut self.dealer, &query, asker, None, out) {
+        let (outcome, zone) = match usual {
+            Some(query) => match compiled(table, &mut self.dealer, &mut self.tally, &query, asker, None, out) {
                 Some(became) => became,
-                None => generally(&self.general, &self.settings, table, &query, asker, out),
+                // Of a copy, so that the query itself stays in registers.
+                None => generally(&self.general, &self.settings, &mut self.tally, table, &{ query }, asker, out),
             },
-            None if is_no_query(packet) => (Outcome::Dropped, Counted::default()),
+            None if is_no_query(packet) => unnamed(Outcome::Dropped),
             None => self.respond_rarely::<true>(table, packet, asker, out),
         };
-        self.tally.count(asker.transport, outcome, counted);
+        self.tally.count(asker.transport, outcome, zone);
         if let Some(limiter) = &mut self.limiter {
             limiter.judge(table, packet, asker, outcome, out, start);
         }
@@ -114,7 +115,7 @@ impl Responder {
         asker: &Asker,
         out: &mut Vec<u8>,
     ) -> Became {
-        let Responder { dealer, general, settings, names, limiter, .. } = self;
+        let Responder { dealer, general, tally, settings, names, limiter } = self;
         if settings.is_forged(asker.source) {
             return unnamed(Outcome::Dropped);
         }
@@ -151,11 +152,20 @@ impl Responder {
                 }
                 let told = told.as_ref();
                 let answering = Answering { table, settings, asker, query: &query, told };
-                let early = answering.before(out).map(unnamed);
-                let compiled = || if COMPILED { compiled(table, dealer, &query, asker, told, out) } else { None };
-                match early.or_else(compiled) {
+                let became = match answering.before(out) {
+                    Some(outcome) => Some(unnamed(outcome)),
+                    None if COMPILED => compiled(table, dealer, tally, &query, asker, told, out),
+                    None => None,
+                };
+                match became {
                     Some(became) => became,
-                    None => answering.general(general, out),
+                    None => {
+                        let (outcome, zone, leader) = answering.general(general, out);
+                        if COMPILED {
+                            tally.lead(leader);
+                        }
+                        (outcome, zone)
+                    }
                 }
             }
         }
@@ -173,16 +183,18 @@ impl Responder {
 
     /// Counts a packet that holds no query to be read.
     pub(super) fn drop_unread(&mut self, transport: Transport) {
-        self.tally.count(transport, Outcome::Dropped, Counted::default());
+        self.tally.count(transport, Outcome::Dropped, 0);
     }
 }
 
-/// What a query became, and where that is counted.
-type Became = (Outcome, Counted);
+/// What a query became, and the number of the zone that it is counted for. A pair of numbers, which comes back in
+/// registers.
+type Became = (Outcome, u32);
 
 /// Decided before anybody looked for a zone.
+#[inline(always)]
 fn unnamed(outcome: Outcome) -> Became {
-    (outcome, Counted::default())
+    (outcome, 0)
 }
 
 /// What a query with options is told, whatever its answer is.
@@ -201,11 +213,13 @@ fn told(settings: &Settings, edns: &Edns<'_>, asker: &Asker) -> Result<Told, edn
 }
 
 /// Answers from what is compiled; `None` for what only the general path can answer. All arguments by themselves: a
-/// structure of them would have to be kept in memory, and be read again after each octet that is written.
+/// structure of them would have to be kept in memory, and be read again after each octet that is written. What is called
+/// and not inlined gets copies ([`Reply::apart`]) for the same reason.
 #[inline(always)]
 fn compiled(
     table: &Table,
     dealer: &mut Dealer,
+    tally: &mut Tally,
     query: &Query<'_>,
     asker: &Asker,
     told: Option<&Told>,
@@ -217,19 +231,20 @@ fn compiled(
     let reply = Reply { query, told, transport: asker.transport, table, out };
     let (zone, entry) = match table.find(query.name) {
         Found::Outside => {
-            return Some(unnamed(reply.rcode(ResponseCode::Refused, Some(&Remark::NOT_AUTHORITATIVE))));
+            let refused = |reply: Reply<'_, '_>| reply.rcode(ResponseCode::Refused, Some(&Remark::NOT_AUTHORITATIVE));
+            return Some(unnamed(reply.apart(refused)));
         }
         Found::Missing(zone) => (zone, None),
         Found::Name(zone, entry) => (zone, Some(entry)),
     };
-    let counted = Counted::of(zone.meter);
     if !zone.zone.source.config.access.is_open()
         && let denied @ (Verdict::Refuse | Verdict::Drop) = zone_verdict(zone, asker)
     {
-        return Some((deny_by(denied, reply), counted));
+        return Some((reply.apart(|reply| deny_by(denied, reply)), zone.meter));
     }
     zone.zone.source.demand.note();
-    let Some(entry) = entry else { return Some((reply.negative(zone, ResponseCode::NXDomain), counted)) };
+    let negative = |rcode| move |reply: Reply<'_, '_>| reply.negative(zone, rcode);
+    let Some(entry) = entry else { return Some((reply.apart(negative(ResponseCode::NXDomain)), zone.meter)) };
     let outcome = match entry.answer(query.qtype) {
         Some(Answer::Dealt(index)) => {
             let dealt = &zone.zone.dealt[*index];
@@ -237,16 +252,21 @@ fn compiled(
             let slot = zone.first_slot + dealt.slot + shape as usize;
             let row = dealt.deck.row(dealer.next(slot, dealt.deck.rows()), shape);
             let outcome = reply.row(row.octets, row.records, dealt.remark.as_deref());
-            let leader = if outcome == Outcome::Answered { row.leader } else { 0 };
-            return Some((outcome, Counted { leader, ..counted }));
+            if outcome == Outcome::Answered {
+                tally.lead(row.leader);
+            }
+            outcome
         }
-        Some(Answer::Fixed(body)) => reply.fixed(zone, body, query.qtype == u16::from(RecordType::SRV)),
-        Some(Answer::Unready(remark)) => reply.rcode(ResponseCode::ServFail, remark.as_deref()),
+        Some(Answer::Fixed(body)) => {
+            let is_list = query.qtype == u16::from(RecordType::SRV);
+            reply.apart(|reply| reply.fixed(zone, body, is_list))
+        }
+        Some(Answer::Unready(remark)) => reply.apart(|reply| reply.rcode(ResponseCode::ServFail, remark.as_deref())),
         Some(Answer::Explain(_)) => return None,
         None if entry.alias.is_some() => return None,
-        None => reply.negative(zone, ResponseCode::NoError),
+        None => reply.apart(negative(ResponseCode::NoError)),
     };
-    Some((outcome, counted))
+    Some((outcome, zone.meter))
 }
 
 /// Answers a usual query through hickory.
@@ -254,12 +274,15 @@ fn compiled(
 fn generally(
     general: &General,
     settings: &Settings,
+    tally: &mut Tally,
     table: &Table,
     query: &Query<'_>,
     asker: &Asker,
     out: &mut Vec<u8>,
 ) -> Became {
-    Answering { table, settings, asker, query, told: None }.general(general, out)
+    let (outcome, zone, leader) = Answering { table, settings, asker, query, told: None }.general(general, out);
+    tally.lead(leader);
+    (outcome, zone)
 }
 
 /// What a zone's own rules say of an asker.
@@ -321,37 +344,37 @@ impl<'a> Answering<'a> {
         }
     }
 
-    /// Answers through hickory.
+    /// Answers through hickory: the outcome, the numbers of the zone and of the node that leads.
     #[cold]
-    fn general(&self, general: &General, out: &mut Vec<u8>) -> Became {
+    fn general(&self, general: &General, out: &mut Vec<u8>) -> (Outcome, u32, u32) {
         let found = self.table.find(self.query.name);
-        let counted = match found {
-            Found::Missing(zone) | Found::Name(zone, _) => Counted::of(zone.meter),
-            Found::Outside => Counted::default(),
+        let meter = match found {
+            Found::Missing(zone) | Found::Name(zone, _) => zone.meter,
+            Found::Outside => 0,
         };
         if let Found::Missing(zone) | Found::Name(zone, _) = found
             && let denied @ (Verdict::Refuse | Verdict::Drop) = zone_verdict(zone, self.asker)
         {
-            return (deny_by(denied, self.reply(out)), counted);
+            return (deny_by(denied, self.reply(out)), meter, 0);
         }
         // An explanation is work that grows with the cluster, and too long for a forger's victim anyway.
         if let Found::Name(_, entry) = found
             && matches!(entry.answer(self.query.qtype), Some(Answer::Explain(_)))
             && self.reply(out).may_be_forged()
         {
-            return (self.reply(out).truncated(ResponseCode::NoError), counted);
+            return (self.reply(out).truncated(ResponseCode::NoError), meter, 0);
         }
         let start = out.len();
         let room = self.reply(out).room();
         let Some(written) = general.answer(self.table, self.query, self.asker, room, out) else {
-            return (self.reply(out).rcode(ResponseCode::ServFail, None), counted);
+            return (self.reply(out).rcode(ResponseCode::ServFail, None), meter, 0);
         };
         // What is said of an answer comes with it.
         let remark = written.remark.as_ref().filter(|_| !written.is_truncated);
         self.reply(out).written(written.rcode, remark, start);
         let outcome =
             if written.is_truncated { Outcome::Truncated } else { outcome_of(written.rcode, written.has_answers) };
-        (outcome, Counted { leader: written.leader, ..counted })
+        (outcome, meter, written.leader)
     }
 }
 

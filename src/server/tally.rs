@@ -14,11 +14,13 @@ use std::{
 use super::{Outcome, RateLimited, Transport};
 use crate::model::{NodeSlots, Slots};
 
-/// Counters made at once: eight memory lines.
-const CHUNK: usize = 64;
+/// Counters made at once, a kibibyte: those of one zone, or of so many nodes.
+const CHUNK: usize = 128;
 
-/// Counters from one zone's first to the next one's: a power of two, so that a zone's stand in one chunk.
+/// Counters from one transport's first to the next one's, of a zone: powers of two, so that a zone's fill a chunk.
 const ROW: usize = Outcome::ALL.len().next_power_of_two();
+
+const _: () = assert!(Transport::ALL.len() * ROW <= CHUNK);
 
 /// Numbers of zones, by name.
 pub(super) type ZoneSlots = Slots<Arc<str>>;
@@ -31,66 +33,51 @@ struct Chunk([AtomicU64; CHUNK]);
 /// Counters by number.
 type Chunks = Vec<Arc<Chunk>>;
 
-/// Under which numbers a query is counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counted {
-    /// The zone's; 0 where none of ours was asked for, or the name was not looked at.
-    pub(super) zone: u32,
-    /// The number of the node that leads its answer; 0 where none does.
-    pub(super) leader: u32,
-}
-
-impl Counted {
-    /// A query for the zone of this number, whose answer no node leads.
-    #[inline(always)]
-    pub(super) fn of(zone: u32) -> Self {
-        Counted { zone, leader: 0 }
-    }
-}
-
 /// One worker's counters, as the worker has them.
 #[derive(Debug)]
 pub(super) struct Tally {
     block: Arc<Block>,
-    outcomes: [Chunks; Transport::ALL.len()],
+    outcomes: Chunks,
     leads: Chunks,
     zones: Arc<ZoneSlots>,
     nodes: Arc<NodeSlots>,
 }
 
 impl Tally {
-    /// Counts one query.
+    /// Counts what a query became, under the number of its zone; 0 where none of ours was asked for, or its name was not
+    /// looked at.
     #[inline(always)]
-    pub(super) fn count(&mut self, transport: Transport, outcome: Outcome, counted: Counted) {
-        let number = counted.zone as usize * ROW + outcome as usize;
-        match self.outcomes[transport as usize].get(number / CHUNK) {
+    pub(super) fn count(&mut self, transport: Transport, outcome: Outcome, zone: u32) {
+        let number = transport as usize * ROW + outcome as usize;
+        match self.outcomes.get(zone as usize) {
             Some(chunk) => chunk.add(number),
-            None => self.count_first(transport, number),
-        }
-        if counted.leader != 0 {
-            match self.leads.get(counted.leader as usize / CHUNK) {
-                Some(chunk) => chunk.add(counted.leader as usize),
-                None => self.lead_first(counted.leader as usize),
-            }
+            None => self.count_first(number, zone as usize),
         }
     }
 
     #[cold]
-    fn count_first(&mut self, transport: Transport, number: usize) {
-        let end = (self.zones.given() as usize + 1) * ROW;
-        let chunks = &mut self.outcomes[transport as usize];
-        grow(chunks, end.max(number + 1));
-        if let Some(chunk) = chunks.get(number / CHUNK) {
+    fn count_first(&mut self, number: usize, zone: usize) {
+        grow(&mut self.outcomes, zone.max(self.zones.given() as usize));
+        if let Some(chunk) = self.outcomes.get(zone) {
             chunk.add(number);
         }
-        self.block.grown().outcomes[transport as usize].clone_from(chunks);
+        self.block.grown().outcomes.clone_from(&self.outcomes);
+    }
+
+    /// Counts an answer that the node of this number leads. What is counted under 0, which is nobody's, is never read.
+    #[inline(always)]
+    pub(super) fn lead(&mut self, node: u32) {
+        match self.leads.get(node as usize / CHUNK) {
+            Some(chunk) => chunk.add(node as usize % CHUNK),
+            None => self.lead_first(node as usize),
+        }
     }
 
     #[cold]
-    fn lead_first(&mut self, number: usize) {
-        grow(&mut self.leads, (self.nodes.given() as usize + 1).max(number + 1));
-        if let Some(chunk) = self.leads.get(number / CHUNK) {
-            chunk.add(number);
+    fn lead_first(&mut self, node: usize) {
+        grow(&mut self.leads, node.max(self.nodes.given() as usize) / CHUNK);
+        if let Some(chunk) = self.leads.get(node / CHUNK) {
+            chunk.add(node % CHUNK);
         }
         self.block.grown().leads.clone_from(&self.leads);
     }
@@ -101,16 +88,17 @@ impl Tally {
     }
 }
 
-/// Makes counters up to a number, that one left out.
-fn grow(chunks: &mut Chunks, end: usize) {
-    let wanted = end.div_ceil(CHUNK);
-    chunks.resize_with(wanted.max(chunks.len()), || Arc::new(Chunk([const { AtomicU64::new(0) }; CHUNK])));
+/// Makes chunks up to this one.
+fn grow(chunks: &mut Chunks, last: usize) {
+    let chunk = || Arc::new(Chunk([const { AtomicU64::new(0) }; CHUNK]));
+    chunks.resize_with(chunks.len().max(last + 1), chunk);
 }
 
 impl Chunk {
-    /// Counts one under a number of this chunk. Only the owning worker may call this.
+    /// Counts one. Only the owning worker may call this.
     #[inline(always)]
     fn add(&self, number: usize) {
+        // The remainder is the number itself, as far as the compiler need not know.
         add(&self.0[number % CHUNK], 1);
     }
 }
@@ -133,7 +121,8 @@ pub(super) struct Block {
 /// The same chunks that the worker has.
 #[derive(Debug, Default)]
 struct Grown {
-    outcomes: [Chunks; Transport::ALL.len()],
+    /// A chunk for each zone.
+    outcomes: Chunks,
     leads: Chunks,
 }
 
@@ -158,7 +147,7 @@ impl Block {
 pub(super) struct Totals {
     pub(super) unsent: u64,
     pub(super) rate_limited: [u64; RateLimited::ALL.len()],
-    outcomes: [Vec<u64>; Transport::ALL.len()],
+    outcomes: Vec<u64>,
     leads: Vec<u64>,
 }
 
@@ -169,27 +158,26 @@ impl Totals {
             *total += count.load(Relaxed);
         }
         let grown = block.grown();
-        let pairs = self.outcomes.iter_mut().zip(&grown.outcomes).chain([(&mut self.leads, &grown.leads)]);
-        for (totals, chunks) in pairs {
+        for (totals, chunks) in [(&mut self.outcomes, &grown.outcomes), (&mut self.leads, &grown.leads)] {
             totals.resize(totals.len().max(chunks.len() * CHUNK), 0);
             let counts = chunks.iter().flat_map(|chunk| &chunk.0);
             totals.iter_mut().zip(counts).for_each(|(total, count)| *total += count.load(Relaxed));
         }
     }
 
-    /// Queries for the zone of this number over this transport, by outcome; `None` where none ever came over it.
-    pub(super) fn outcomes(&self, transport: Transport, zone: u32) -> Option<[u64; Outcome::ALL.len()]> {
-        let counts = &self.outcomes[transport as usize];
-        let row = counts.get(zone as usize * ROW..).unwrap_or_default();
+    /// Queries for the zone of this number over this transport, by outcome.
+    pub(super) fn outcomes(&self, transport: Transport, zone: u32) -> [u64; Outcome::ALL.len()] {
+        let first = zone as usize * CHUNK + transport as usize * ROW;
         let mut outcomes = [0; Outcome::ALL.len()];
-        outcomes.iter_mut().zip(row).for_each(|(outcome, count)| *outcome = *count);
-        (!counts.is_empty()).then_some(outcomes)
+        let counts = self.outcomes.iter().skip(first);
+        outcomes.iter_mut().zip(counts).for_each(|(outcome, count)| *outcome = *count);
+        outcomes
     }
 
     /// All queries, by outcome.
     pub(super) fn by_outcome(&self) -> [u64; Outcome::ALL.len()] {
         let mut outcomes = [0; Outcome::ALL.len()];
-        for row in self.outcomes.iter().flat_map(|counts| counts.chunks(ROW)) {
+        for row in self.outcomes.chunks(ROW) {
             outcomes.iter_mut().zip(row).for_each(|(outcome, count)| *outcome += count);
         }
         outcomes
@@ -257,8 +245,7 @@ impl All {
 /// What is counted under the number of a zone, over all transports.
 pub(super) fn counted_of_zone(workers: &Workers, zone: u32) -> Vec<u64> {
     let totals = workers.totals();
-    let of = |transport| totals.outcomes(transport, zone).unwrap_or_default();
-    Transport::ALL.into_iter().flat_map(of).collect()
+    Transport::ALL.into_iter().flat_map(|transport| totals.outcomes(transport, zone)).collect()
 }
 
 /// Answers each node led, of those known.

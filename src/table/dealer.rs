@@ -20,23 +20,21 @@ impl Dealer {
     /// The row to deal next from a deck of `rows` rows (at least one), and moves on.
     #[inline(always)]
     pub fn next(&mut self, slot: usize, rows: usize) -> usize {
-        if self.cursors.len() <= slot {
-            self.grow(slot);
-        }
-        let cursor = &mut self.cursors[slot];
+        let Some(cursor) = self.cursors.get_mut(slot) else { return self.first(slot, rows) };
         let row = if *cursor < rows { *cursor } else { *cursor % rows };
         *cursor = row + 1;
         row
     }
 
-    /// Cursors up to this slot.
+    /// The first row from a deck never dealt from before.
     #[cold]
-    fn grow(&mut self, slot: usize) {
+    fn first(&mut self, slot: usize, rows: usize) -> usize {
         while self.cursors.len() <= slot {
             // Any number will do, rows are taken modulo the deck; half the range leaves room to count up.
             let start = self.rng.usize(..usize::MAX / 2);
             self.cursors.push(start);
         }
+        self.next(slot, rows)
     }
 }
 
