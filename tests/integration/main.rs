@@ -16,6 +16,7 @@ mod gdnsd;
 mod incidents;
 mod layering;
 mod listeners;
+mod meters;
 mod names;
 mod pipes;
 mod proof_of_concept;
