@@ -96,10 +96,7 @@ struct NodeLine {
 
 /// Reads a zone's state; `None` where there is no file.
 ///
-/// Nodes written down under other seeds, none of which is among `seeds`, are not taken over, unless a seed is one of
-/// them. They may be another
-/// cluster's, and as long as that lives they would go on telling of each other, and be answered beside or instead of
-/// the one that was asked for.
+/// Nodes of another cluster ([`is_same_cluster`]) are not taken over.
 pub fn load(dir: &Path, zone: &str, seeds: &[Seed]) -> Result<Option<Remembered>, StateError> {
     let path = path(dir, zone);
     let reason = match read(&path) {
@@ -151,11 +148,18 @@ fn parse(text: &[u8], zone: &str, seeds: &[Seed]) -> Result<Remembered, String> 
     for scope in file.scopes {
         topology.seen.insert(scope.parse::<Scope>().map_err(|error| error.to_string())?);
     }
-    let is_member = |seed: &Seed| matches!(seed, Seed::Address(address) if topology.members.contains_key(address));
-    if !seeds.iter().any(|seed| file.seeds.contains(&seed.to_string()) || is_member(seed)) {
+    if !is_same_cluster(seeds, &file.seeds, &topology) {
         topology = Topology::default();
     }
     Ok(Remembered { epoch: file.epoch, topology })
+}
+
+/// Whether these seeds lead to the cluster whose topology was learnt from `earlier` ones: one of them is among those, or
+/// is one of its nodes. Otherwise the nodes may be another cluster's, and as long as that lives they would go on telling
+/// of each other, and be answered beside or instead of the one that was asked for.
+pub fn is_same_cluster(seeds: &[Seed], earlier: &[String], topology: &Topology) -> bool {
+    let is_member = |seed: &Seed| matches!(seed, Seed::Address(address) if topology.members.contains_key(address));
+    seeds.iter().any(|seed| earlier.contains(&seed.to_string()) || is_member(seed))
 }
 
 /// Writes a zone's state: a new file beside the old one, synced, then renamed over it.

@@ -5,7 +5,6 @@ use std::{
     fmt::Write,
     io,
     net::IpAddr,
-    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -13,14 +12,14 @@ use hickory_proto::rr::Name;
 
 use super::{CheckArgs, FAILED, MISCONFIGURED, load, run_async};
 use crate::{
-    app::load_zones,
-    config::{self, Config, Flags, NO_ZONE, Problem, Seed, ZoneConfig},
+    app::{load_zones, problems_of_zone_files},
+    config::{Config, Flags, NO_ZONE, Problem, Seed, ZoneConfig},
     discovery,
     http::NodeClient,
     model::Scope,
     server::encrypted,
     table::{ScopeNames, scope_names},
-    zone::file::{self, StaticZone},
+    zone::file::StaticZone,
 };
 
 /// How long a seed's name may take to resolve.
@@ -76,13 +75,6 @@ pub(super) fn run(args: CheckArgs) -> u8 {
             () = signals.received() => FAILED,
         }
     })
-}
-
-/// What is wrong in the zone files of a configuration that is not fine itself, so that one run shows everything. Only
-/// what each file says for itself: whether it fits the configuration is told once that can be read.
-fn problems_of_zone_files(config: &Path) -> Vec<Problem> {
-    let files = config::zone_files(config);
-    files.iter().flat_map(|(apex, path)| file::load(path, apex).err().unwrap_or_default()).collect()
 }
 
 fn not_fine(problems: &[Problem]) -> u8 {

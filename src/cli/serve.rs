@@ -1,9 +1,17 @@
 //! `alternator-dns serve`.
 
+use std::path::PathBuf;
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
+};
+
 use super::{FAILED, MISCONFIGURED, ServeArgs, StopSignals, load, run_async};
 use crate::{
-    app::{self, StartError},
-    config::{Config, Flags, NO_ZONE},
+    app::{self, App, StartError},
+    config::{Config, Flags, Loaded, NO_ZONE, Problem},
+    reload::{Files, Outcome, Request},
     service::{self, Supervisor, user},
     telemetry,
 };
@@ -22,10 +30,7 @@ pub(super) fn run(args: ServeArgs) -> u8 {
     };
     let loaded = match load(&flags) {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("alternator-dns: {problem}"));
-            return MISCONFIGURED;
-        }
+        Err(problems) => return misconfigured(problems.iter().map(Problem::to_string)),
     };
     if loaded.config.zones.is_empty() {
         eprintln!("{NO_ZONE}");
@@ -35,26 +40,45 @@ pub(super) fn run(args: ServeArgs) -> u8 {
     let supervisor = Supervisor::from_environment(false);
     let successor = match user::successor(&loaded.config.server) {
         Ok(successor) => successor,
-        Err(error) => {
-            eprintln!("alternator-dns: {error}");
-            return MISCONFIGURED;
-        }
+        Err(error) => return misconfigured([error.to_string()].into_iter()),
     };
-    run_async(|signals| serve(&loaded.config, signals, supervisor, successor))
+    run_async(|signals| serve(flags, loaded, signals, supervisor, successor))
+}
+
+fn misconfigured(problems: impl Iterator<Item = String>) -> u8 {
+    problems.for_each(|problem| eprintln!("alternator-dns: {problem}"));
+    MISCONFIGURED
+}
+
+/// What a running server is reloaded from.
+struct Origin {
+    /// As at the start, but with the file that was found then: a reload reads that one again, and no other.
+    flags: Flags,
+    files: Files,
 }
 
 async fn serve(
-    config: &Config,
+    mut flags: Flags,
+    loaded: Loaded,
     mut signals: StopSignals,
     supervisor: Supervisor,
     successor: Option<user::Identity>,
 ) -> u8 {
-    let mut app = match app::start(config).await {
-        Ok(app) => app,
-        Err(error @ StartError::Zones(_)) => {
-            error.to_string().lines().for_each(|line| eprintln!("alternator-dns: {line}"));
-            return MISCONFIGURED;
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            eprintln!("alternator-dns: cannot start: {error}");
+            return FAILED;
         }
+    };
+    flags.config = loaded.file.clone().or(flags.config);
+    let mut origin = Origin { flags, files: Files::start() };
+    origin.files.follow(watched(&loaded.config, loaded.file.as_ref())).await;
+    // What was changed between the first reading and this moment is no change any more.
+    let config = load(&origin.flags).map_or(loaded.config, |again| again.config);
+    let mut app = match app::start(&config).await {
+        Ok(app) => app,
+        Err(error @ StartError::Zones(_)) => return misconfigured(error.to_string().lines().map(str::to_owned)),
         Err(error) => {
             eprintln!("alternator-dns: {error}");
             return FAILED;
@@ -67,29 +91,107 @@ async fn serve(
         }
         tracing::info!(user = identity.name(), "root is given up");
     }
-    for address in app.addresses() {
-        tracing::info!(%address, "answering over UDP and TCP");
-    }
-    for (transport, address) in app.encrypted() {
-        tracing::info!(%address, "answering over {transport}");
-    }
+    tell_addresses(&app);
     for address in app.admin() {
         tracing::info!(%address, "admin: metrics and status over HTTP");
     }
-    let (table, addresses) = (app.sight().table.clone(), app.addresses().len() + app.encrypted().len());
-    let status = move || service::status(&table.load(), addresses);
+    let (table, listen) = (app.sight().table.clone(), app.sight().listen.clone());
+    let status = move || service::status(&table.load(), listen.load().len());
     supervisor.ready(&status()).await;
-    let attending = tokio::spawn(service::attend(supervisor.clone(), app.pulse(), status));
-    let code = tokio::select! {
-        () = signals.received() => 0,
-        ended = app.ended() => {
-            tracing::error!("{ended}; the process ends with it");
-            FAILED
-        }
+    let attending = tokio::spawn(service::attend(supervisor.clone(), app.pulse(), status.clone()));
+    let Some(mut requests) = app.take_requests() else { return FAILED };
+    let code = loop {
+        let asker = tokio::select! {
+            () = signals.received() => break 0,
+            ended = app.ended() => {
+                tracing::error!("{ended}; the process ends with it");
+                break FAILED;
+            }
+            _ = hangup.recv() => {
+                tracing::info!("reload: asked for by SIGHUP");
+                None
+            }
+            request = requests.next() => {
+                tracing::info!("reload: asked for by a command");
+                Some(request)
+            }
+            changed = origin.files.changed() => {
+                let Some(changed) = changed else {
+                    tracing::error!("the task that looks at files ended unexpectedly; the process ends with it");
+                    break FAILED;
+                };
+                let changed: Vec<_> = changed.iter().map(|path| path.display().to_string()).collect();
+                tracing::info!("reload: {} changed", changed.join(", "));
+                None
+            }
+        };
+        supervisor.reloading().await;
+        let outcome = tokio::select! {
+            outcome = origin.reload(&mut app) => outcome,
+            () = signals.received() => break 0,
+        };
+        app.tell_reload(&outcome);
+        supervisor.ready(&status()).await;
+        asker.into_iter().for_each(|asker: Request| asker.answer(&outcome));
     };
     tracing::info!(queries = app.counters().total(), "stopping");
     attending.abort();
     supervisor.stopping(app::STOP_WITHIN).await;
     app.stop().await;
     code
+}
+
+fn tell_addresses(app: &App) {
+    for address in app.addresses() {
+        tracing::info!(%address, "answering over UDP and TCP");
+    }
+    for (transport, address) in app.encrypted() {
+        tracing::info!(%address, "answering over {transport}");
+    }
+}
+
+/// The files whose change is a reason to load everything again.
+fn watched(config: &Config, file: Option<&PathBuf>) -> Vec<PathBuf> {
+    if !config.server.watch_files {
+        return Vec::new();
+    }
+    file.cloned().into_iter().chain(app::files_of(config)).collect()
+}
+
+impl Origin {
+    /// Loads everything again as at the start, and goes over to it; or says everything that is wrong, and changes
+    /// nothing.
+    async fn reload(&mut self, app: &mut App) -> Outcome {
+        // What is read from here on need not be told any more.
+        self.files.take().await;
+        let flags = self.flags.clone();
+        let loaded = spawn_blocking(move || load_again(&flags)).await.map_err(|error| error.to_string())??;
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let file = loaded.file.as_ref();
+        // Those in force too, as long as they are: their change may be what mends it.
+        let both = watched(&loaded.config, file).into_iter().chain(watched(app.config(), file)).collect();
+        self.files.follow(both).await;
+        let before = app.addresses().to_vec();
+        let applied = app.reload(&loaded.config).await.map_err(|error| error.to_string())?;
+        self.files.follow(watched(&loaded.config, file)).await;
+        if app.addresses() != before {
+            tell_addresses(app);
+        }
+        Ok(applied.to_string())
+    }
+}
+
+/// The configuration, or every problem of it and of the zone files it names, a line each. Blocks.
+fn load_again(flags: &Flags) -> Result<Loaded, String> {
+    let problems = match load(flags) {
+        Ok(loaded) if loaded.config.zones.is_empty() => {
+            vec![Problem { file: loaded.file, ..Problem::new("there is no zone to serve any more") }]
+        }
+        Ok(loaded) => return Ok(loaded),
+        Err(mut problems) => {
+            problems.extend(flags.config.iter().flat_map(|file| app::problems_of_zone_files(file)));
+            problems
+        }
+    };
+    Err(problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))
 }

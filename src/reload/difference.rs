@@ -9,7 +9,7 @@ use crate::config::{ServerConfig, ZoneConfig};
 /// What a reload came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// What is in force now and was not before, a part each: `zone a.example: ttl`, `server: listen`.
+    /// What is in force now and was not before, a part each: `zone a.example: ttl`, `server.listen`.
     pub changes: Vec<String>,
     /// Keys whose new values take effect at the next restart.
     pub at_restart: Vec<&'static str>,
@@ -86,17 +86,18 @@ pub fn of_server(old: &ServerConfig, new: &ServerConfig) -> (Vec<&'static str>, 
         query_log,
     } = new;
     let now = names([
-        ("listen", *listen != old.listen),
-        ("state_dir", *state_dir != old.state_dir),
-        ("watch_files", *watch_files != old.watch_files),
-        ("identity", *identity != old.identity),
-        ("version", *version != old.version),
-        ("proxy_from", *proxy_from != old.proxy_from),
-        ("access", *access != old.access),
-        ("cookies", *cookies != old.cookies),
-        ("tcp", *tcp != old.tcp),
-        ("rate_limit", *rate_limit != old.rate_limit),
-        ("tls", *tls != old.tls),
+        ("server.listen", *listen != old.listen),
+        ("server.state_dir", *state_dir != old.state_dir),
+        ("server.watch_files", *watch_files != old.watch_files),
+        ("server.identity", *identity != old.identity),
+        ("server.version", *version != old.version),
+        ("server.proxy_from", *proxy_from != old.proxy_from),
+        ("server.access", *access != old.access),
+        ("server.cookies", *cookies != old.cookies),
+        ("server.tcp", *tcp != old.tcp),
+        ("server.rate_limit", *rate_limit != old.rate_limit),
+        ("server.tls", *tls != old.tls),
+        ("admin", *admin != old.admin),
     ]);
     let at_restart = names([
         ("server.workers", *workers != old.workers),
@@ -104,7 +105,6 @@ pub fn of_server(old: &ServerConfig, new: &ServerConfig) -> (Vec<&'static str>, 
         ("server.user", *user != old.user),
         ("server.control", *control != old.control),
         ("server.overrides", *overrides != old.overrides),
-        ("admin", *admin != old.admin),
         ("log", *log != old.log),
         ("query_log", *query_log != old.query_log),
     ]);
@@ -119,7 +119,6 @@ pub fn in_force(old: &ServerConfig, new: &ServerConfig) -> ServerConfig {
         user: old.user.clone(),
         control: old.control.clone(),
         overrides: old.overrides.clone(),
-        admin: old.admin.clone(),
         log: old.log,
         query_log: old.query_log.clone(),
         ..new.clone()
@@ -144,9 +143,9 @@ mod tests {
         let mut new = ServerConfig { workers: 7, identity: Some("b".into()), ..ServerConfig::default() };
         new.cookies.secrets = vec![[1; 16]];
         new.log.format = crate::config::LogFormat::Json;
-        assert_eq!(of_server(&old, &new), (vec!["identity", "cookies"], vec!["server.workers", "log"]));
+        assert_eq!(of_server(&old, &new), (vec!["server.identity", "server.cookies"], vec!["server.workers", "log"]));
         let in_force = in_force(&old, &new);
-        assert_eq!(of_server(&old, &in_force), (vec!["identity", "cookies"], vec![]));
+        assert_eq!(of_server(&old, &in_force), (vec!["server.identity", "server.cookies"], vec![]));
         assert_eq!(of_server(&in_force, &new), (vec![], vec!["server.workers", "log"]), "still to come");
         let zone = ZoneConfig::new(Name::from_ascii("z.test.").unwrap());
         let mut other = zone.clone();

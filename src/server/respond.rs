@@ -115,7 +115,7 @@ impl Responder {
         asker: &Asker,
         out: &mut Vec<u8>,
     ) -> Became {
-        let Responder { dealer, general, tally, settings, names, limiter } = self;
+        let Responder { dealer, general, tally, settings, names, limiter, .. } = self;
         if settings.is_forged(asker.source) {
             return unnamed(Outcome::Dropped);
         }

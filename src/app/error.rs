@@ -1,0 +1,46 @@
+//! What goes wrong with a whole server.
+
+use std::io;
+
+use crate::{
+    admin,
+    config::Problem,
+    server::{BindError, encrypted::SetupError},
+};
+
+/// Why a server did not start, or did not take another configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Zone files or their fit with the configuration; where a server serves already, a certificate too.
+    #[error("{}", lines(.0))]
+    Zones(Vec<Problem>),
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The encrypted transports: an address, the certificate.
+    #[error(transparent)]
+    Encrypted(#[from] SetupError),
+    /// The HTTP side: an address, the token.
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
+    /// The HTTP client towards the nodes.
+    #[error("cannot set up TLS towards the nodes of {zone}: {reason}")]
+    Client {
+        /// The zone.
+        zone: String,
+        /// The library's reason.
+        reason: String,
+    },
+    /// Threads.
+    #[error("cannot start the workers: {0}")]
+    Workers(io::Error),
+}
+
+/// A part of the server ended that never should.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} ended unexpectedly")]
+pub struct Ended(pub(super) String);
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,306 @@
+//! Assembles everything: sockets bound first, then one poller and one prober per zone, and the controller that compiles
+//! what they find. The only folder that knows all the others.
+//!
+//! ```text
+//! poller ──Topology (watch)──┐
+//!                            ├──> controller ──Table (one ArcSwap)──> workers
+//! prober ──Health (watch)────┘         └──(watch)──> state file
+//! ```
+//!
+//! | state | sole writer |
+//! |---|---|
+//! | Topology | the zone's poller |
+//! | Health | the zone's prober |
+//! | Table | the controller |
+//! | state file | the zone's writer |
+//! | the set of zones, the listeners, the configuration in force | [`App`] |
+//!
+//! | word | meaning |
+//! |---|---|
+//! | ground | what a zone is started on: the addresses, the folder of state files, who ends it |
+//! | known | what a zone begins with: from a state file, or from its own tasks before a reload |
+//! | step | what a reload does to one zone; made before anything changes, and cannot fail |
+
+mod admin_side;
+mod beginning;
+mod error;
+mod files;
+mod zone;
+mod zones;
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinSet, spawn_blocking},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    admin_side::AdminSide,
+    zone::{Ground, Tasks, spawn},
+    zones::Zones,
+};
+pub use self::{
+    error::{Ended, StartError},
+    files::{files_of, load_zones, problems_of_zone_files},
+};
+use crate::{
+    admin::{self, Hands, Sight},
+    config::{Config, Problem},
+    controller::{Compiles, Controller, ZoneSet},
+    journal::Journal,
+    model::Overrides,
+    reload::{self, Applied, Outcome, Requests, Trigger},
+    server::{self, Counters, Inherited, LimitReport, Running, Transport, encrypted::ConnectionCounters},
+    service::Pulse,
+    table::Table,
+};
+
+/// How long everything may take to end when stopping, so that the process stays below two seconds. Longer than the
+/// workers' own limit: a state file that is being written on a busy machine gets what they leave.
+pub const STOP_WITHIN: Duration = Duration::from_millis(1800);
+
+/// How often the log tells what limits did: soon enough to watch a dry run, seldom enough not to fill a disk.
+const TELL_LIMITS: Duration = Duration::from_secs(60);
+
+/// A server at work.
+pub struct App {
+    running: Running,
+    zones: Zones,
+    /// To the controller.
+    sets: mpsc::Sender<ZoneSet>,
+    tasks: Tasks,
+    stop: CancellationToken,
+    sight: Sight,
+    /// What operators forced.
+    overrides: watch::Sender<Arc<Overrides>>,
+    /// In force.
+    config: Config,
+    trigger: Trigger,
+    /// Until somebody takes them.
+    requests: Option<Requests>,
+    admin: AdminSide,
+    pulse: Pulse,
+}
+
+/// Starts a server: loads, binds every address, and only then begins to work.
+pub async fn start(config: &Config) -> Result<App, StartError> {
+    let statics = load_zones(config).map_err(StartError::Zones)?;
+    let bound = server::bind(&config.server, Inherited::default())?.with_encrypted()?;
+    let admin = admin::bind(&config.server.admin)?;
+    let overrides = watch::Sender::new(Arc::default());
+    let mut sight = Sight {
+        table: Arc::new(ArcSwap::from_pointee(Table::default())),
+        counters: Counters::default(),
+        connections: ConnectionCounters::default(),
+        zones: Arc::default(),
+        compiles: Arc::new(Compiles::default()),
+        journal: Journal::default(),
+        overrides: overrides.subscribe(),
+        reloads: Arc::default(),
+        started: SystemTime::now(),
+        listen: Arc::default(),
+        identity: config.server.identity.clone(),
+    };
+    let (mut zones, mut tasks, stop) = (Zones::default(), JoinSet::new(), CancellationToken::new());
+
+    let steps = zones.prepare(config, statics)?;
+    let state_dir = config.server.state_dir.as_deref();
+    let mut ground = Ground { sight: &sight, tasks: &mut tasks, stop: &stop, listen: bound.addresses(), state_dir };
+    zones.apply(steps, &mut ground);
+    sight.zones.store(Arc::new(zones.sights()));
+    let (table, compiles) = (sight.table.clone(), sight.compiles.clone());
+    let mut controller = Controller::new(zones.inputs(&sight), table, compiles, sight.journal.clone());
+    let pulse = controller.pulse();
+    // One at a time: whoever sends a set of zones waits until it is served.
+    let (sets, next_set) = mpsc::channel(1);
+    spawn(&mut tasks, "the controller", &stop, controller.run(next_set, stop.clone()));
+    spawn(&mut tasks, "the report of limits", &stop, tell_limits(LimitReport::new(&sight.counters), stop.clone()));
+    let running = bound.run(&sight.table, &sight.counters, fastrand::u64(..)).map_err(StartError::Workers)?;
+    sight.connections = running.connections().clone();
+    let (trigger, requests) = reload::requests();
+    let hands = Hands { reload: Some(Arc::new(trigger.clone())), ..Hands::default() };
+    let admin = AdminSide::serve(admin, &sight, hands, &mut tasks, &stop);
+    let (config, requests) = (config.clone(), Some(requests));
+    let app = App { running, zones, sets, tasks, stop, sight, overrides, config, trigger, requests, admin, pulse };
+    app.tell_addresses();
+    Ok(app)
+}
+
+/// Tells in the log what limits do, as long as they do anything.
+async fn tell_limits(mut report: LimitReport, stop: CancellationToken) {
+    loop {
+        let stopping = timeout(TELL_LIMITS, stop.cancelled()).await.is_ok();
+        if let Some(did) = report.since() {
+            tracing::info!("limits: {did}");
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+impl App {
+    /// The addresses served, with the real ports.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.running.addresses()
+    }
+
+    /// The addresses of the encrypted transports, with the real ports.
+    pub fn encrypted(&self) -> &[(Transport, SocketAddr)] {
+        self.running.encrypted()
+    }
+
+    /// The addresses of the HTTP side, with the real ports.
+    pub fn admin(&self) -> &[SocketAddr] {
+        self.admin.addresses()
+    }
+
+    /// What became of the connections of the encrypted transports.
+    pub fn connections(&self) -> &ConnectionCounters {
+        self.running.connections()
+    }
+
+    /// What queries became.
+    pub fn counters(&self) -> &Counters {
+        &self.sight.counters
+    }
+
+    /// The Table now served.
+    pub fn table(&self) -> Arc<Table> {
+        self.sight.table.load_full()
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All that can be looked at.
+    pub fn sight(&self) -> &Sight {
+        &self.sight
+    }
+
+    /// What operators forced; what is sent here holds from the next compile on.
+    pub fn overrides(&self) -> &watch::Sender<Arc<Overrides>> {
+        &self.overrides
+    }
+
+    /// Asks the controller whether it gets on.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// Asks for a reload, from anywhere.
+    pub fn trigger(&self) -> Trigger {
+        self.trigger.clone()
+    }
+
+    /// The requests for reloads, for whoever carries them out; `None` where somebody has them already. Dropped, they are
+    /// all refused.
+    pub fn take_requests(&mut self) -> Option<Requests> {
+        self.requests.take()
+    }
+
+    /// Goes over to another configuration without losing a query: loads and checks all files it names, binds new
+    /// listeners, swaps, and then closes old ones. Where anything is wrong, nothing changes at all.
+    ///
+    /// What is known of a zone's nodes stays known; see [`Applied`] for what takes a restart.
+    pub async fn reload(&mut self, config: &Config) -> Result<Applied, StartError> {
+        let named = config.clone();
+        let loaded = spawn_blocking(move || files::load(&named)).await;
+        let loaded = loaded.unwrap_or_else(|error| Err(vec![Problem::new(error.to_string())]));
+        let statics = loaded.map_err(StartError::Zones)?;
+        let (keys, at_restart) = reload::of_server(&self.config.server, &config.server);
+        let config =
+            Config { server: reload::in_force(&self.config.server, &config.server), zones: config.zones.clone() };
+        let listeners = self.running.prepare(&config.server)?;
+        let others = self.config.server.admin != config.server.admin;
+        let admin = others.then(|| self.admin.prepare(&config.server.admin)).transpose()?;
+        let steps = self.zones.prepare(&config, statics)?;
+
+        // Nothing fails from here on.
+        let state_dir = config.server.state_dir.as_deref();
+        let (sight, tasks) = (&self.sight, &mut self.tasks);
+        let mut ground = Ground { sight, tasks, stop: &self.stop, listen: listeners.addresses(), state_dir };
+        let mut changes = self.zones.apply(steps, &mut ground);
+        if !keys.is_empty() {
+            changes.push(keys.join(", "));
+        }
+        let (served, wait) = oneshot::channel();
+        if self.sets.send(ZoneSet { zones: self.zones.inputs(&self.sight), served }).await.is_ok() {
+            // A controller that has ended is told of by `ended`.
+            let _ = wait.await;
+        }
+        listeners.commit(&mut self.running);
+        if let Some(bound) = admin {
+            self.admin.change(bound, &self.sight, &mut self.tasks, &self.stop);
+        }
+        self.config = config;
+        self.sight.zones.store(Arc::new(self.zones.sights()));
+        self.tell_addresses();
+        Ok(Applied { changes, at_restart })
+    }
+
+    /// Tells everywhere what came of a reload.
+    pub fn tell_reload(&self, outcome: &Outcome) {
+        match outcome {
+            Ok(applied) => {
+                tracing::info!("reload: {applied}");
+                self.sight.journal.note(None, "reload", "configuration", applied);
+            }
+            Err(problems) => {
+                for problem in problems.lines() {
+                    tracing::error!("reload: {problem}");
+                }
+                tracing::error!("reload failed: nothing is changed, everything is served as before");
+                self.sight.journal.note(None, "reload", "configuration", format_args!("failed: {problems}"));
+            }
+        }
+        self.sight.reloads.note(SystemTime::now(), outcome.as_ref().map(|_| ()).map_err(String::clone));
+    }
+
+    fn tell_addresses(&self) {
+        let plain = self.running.addresses().iter().map(|address| (Transport::Udp, *address));
+        self.sight.listen.store(Arc::new(plain.chain(self.running.encrypted().iter().copied()).collect()));
+    }
+
+    /// Waits until a part ends that never should.
+    pub async fn ended(&mut self) -> Ended {
+        loop {
+            tokio::select! {
+                worker = self.running.ended() => return Ended(format!("worker {worker}")),
+                Some(task) = self.tasks.join_next() => match task {
+                    // Those of zones that a reload took away or began anew.
+                    Ok(None) => {}
+                    Ok(Some(name)) => return Ended(name.to_owned()),
+                    Err(error) => return Ended(error.to_string()),
+                },
+            }
+        }
+    }
+
+    /// Stops accepting, answers what was received, ends every task. Takes two seconds at most.
+    pub async fn stop(mut self) {
+        let deadline = Instant::now() + STOP_WITHIN;
+        self.stop.cancel();
+        let running = self.running;
+        // Workers are threads that have to be waited for; the runtime must stay free to end its tasks meanwhile.
+        let workers = tokio::task::spawn_blocking(move || running.stop());
+        if !workers.await.unwrap_or(false) {
+            tracing::warn!("some workers did not end in time");
+        }
+        // Nothing is lost by a task that is cut off but the last state file, which is being replaced atomically.
+        let _ = timeout_at(deadline, async { while self.tasks.join_next().await.is_some() {} }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

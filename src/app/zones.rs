@@ -1,0 +1,132 @@
+//! The zones served, and how they come, change and go while others are served.
+
+use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    beginning::Known,
+    error::StartError,
+    zone::{Ground, Zone, client, is_asked_alike},
+};
+use crate::{
+    admin::{Sight, ZoneSight},
+    config::{Config, ZoneConfig},
+    controller::Inputs,
+    http::NodeClient,
+    reload::of_zone,
+    zone::file::StaticZone,
+};
+
+/// All zones.
+#[derive(Default)]
+pub(super) struct Zones {
+    served: Vec<Zone>,
+    /// Writers of state files of zones that are gone, until they have written for the last time.
+    ending: BTreeMap<String, CancellationToken>,
+}
+
+/// What becomes of one zone; nothing can fail at it any more.
+pub(super) struct Step {
+    config: ZoneConfig,
+    statics: StaticZone,
+    way: Way,
+}
+
+enum Way {
+    /// Nothing about it changes.
+    Stays,
+    /// It is answered by another configuration or another zone file.
+    Answers,
+    /// Its nodes are found or probed in another way.
+    Asks(Option<NodeClient>),
+    /// It is new; what is known of it from an earlier run.
+    Comes(Option<NodeClient>, Known),
+}
+
+impl Zones {
+    /// What becomes of the zones, one step for each that is served then. Changes nothing, but that a state file which
+    /// cannot be read is set aside: so this is asked last. Blocks.
+    pub(super) fn prepare(&self, config: &Config, statics: Vec<StaticZone>) -> Result<Vec<Step>, StartError> {
+        let step = |(config, statics): (&ZoneConfig, StaticZone)| {
+            let way = match self.served.iter().find(|zone| zone.source.config.apex == config.apex) {
+                Some(zone) if zone.source.config == *config && zone.source.statics == statics => Way::Stays,
+                Some(zone) if is_asked_alike(&zone.source.config, config) => Way::Answers,
+                Some(_) => Way::Asks(client(config)?),
+                None => Way::Comes(client(config)?, Known::default()),
+            };
+            Ok(Step { config: config.clone(), statics, way })
+        };
+        let mut steps: Vec<Step> = config.zones.iter().zip(statics).map(step).collect::<Result<_, StartError>>()?;
+        for Step { config: zone, way, .. } in &mut steps {
+            if let Way::Comes(_, known) = way {
+                *known = Known::at_start(zone, config.server.state_dir.as_deref());
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Makes these the zones that are served. Returns what changed, a part each.
+    pub(super) fn apply(&mut self, steps: Vec<Step>, ground: &mut Ground<'_>) -> Vec<String> {
+        self.ending.retain(|_, ended| !ended.is_cancelled());
+        let mut before = std::mem::take(&mut self.served);
+        let mut told = Vec::new();
+        for Step { config, statics, way } in steps {
+            let name = config.name();
+            let at = before.iter().position(|zone| zone.source.config.apex == config.apex);
+            let zone = match (way, at.map(|at| before.remove(at))) {
+                (Way::Stays, Some(mut zone)) => {
+                    // The addresses served are part of the answers of a zone without name servers of its own.
+                    if zone.source.listen != ground.listen || zone.writes_elsewhere(ground) {
+                        zone.answer_by(&config, statics, ground);
+                    }
+                    zone
+                }
+                (Way::Answers, Some(mut zone)) => {
+                    told.push(difference(&zone, &config, &statics));
+                    zone.answer_by(&config, statics, ground);
+                    zone
+                }
+                (Way::Asks(client), Some(mut zone)) => {
+                    told.push(difference(&zone, &config, &statics));
+                    zone.restart(&config, statics, client, ground);
+                    zone
+                }
+                (Way::Comes(client, known), _) => {
+                    told.push(format!("zone {name} added"));
+                    Zone::start(&config, statics, client, known, self.ending.remove(&name), ground)
+                }
+                // A zone that stays was there when the steps were made, and only this takes any away.
+                (Way::Stays | Way::Answers | Way::Asks(_), None) => continue,
+            };
+            self.served.push(zone);
+        }
+        for zone in before {
+            let name = zone.source.config.name();
+            told.push(format!("zone {name} removed"));
+            if let Some(ended) = zone.stop() {
+                self.ending.insert(name, ended);
+            }
+        }
+        told
+    }
+
+    /// What the controller follows.
+    pub(super) fn inputs(&self, sight: &Sight) -> Vec<Inputs> {
+        self.served.iter().map(|zone| zone.inputs(sight)).collect()
+    }
+
+    /// What can be looked at.
+    pub(super) fn sights(&self) -> Vec<ZoneSight> {
+        self.served.iter().map(Zone::sight).collect()
+    }
+}
+
+/// What is about to change in a zone, by the names of its keys; `records` are those of its file.
+fn difference(zone: &Zone, config: &ZoneConfig, statics: &StaticZone) -> String {
+    let mut keys = of_zone(&zone.source.config, config);
+    if zone.source.statics != *statics {
+        keys.push("records");
+    }
+    format!("zone {}: {}", config.name(), keys.join(", "))
+}

@@ -1,0 +1,262 @@
+//! What is compiled when, and what becomes of what was compiled before.
+
+use std::{net::IpAddr, sync::Weak};
+
+use hickory_proto::rr::Name;
+
+use super::*;
+use crate::{
+    config::{Seed, ZoneConfig},
+    model::{Health, Listing, Member, Node, Source, Topology},
+    table::ZoneSource,
+    zone::file::StaticZone,
+};
+
+fn controller(zone: Inputs, table: Arc<ArcSwap<Table>>) -> Controller {
+    Controller::new(vec![zone], table, Arc::default(), Journal::default())
+}
+
+/// A topology of this many nodes.
+fn topology(nodes: u8) -> Arc<Topology> {
+    let mut topology = Topology { source: Source::Discovery, ..Topology::default() };
+    for last in 0..nodes {
+        let address: IpAddr = [10, 0, 0, last + 1].into();
+        let node = Node { address, datacenter: None, rack: None };
+        topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+    }
+    Arc::new(topology)
+}
+
+/// A zone whose nodes are not probed: listing decides.
+fn zone() -> (watch::Sender<Arc<Topology>>, Inputs) {
+    named("alternator.local.")
+}
+
+fn named(name: &str) -> (watch::Sender<Arc<Topology>>, Inputs) {
+    let mut config = ZoneConfig::new(Name::from_ascii(name).unwrap());
+    config.cluster.seeds = vec![Seed::Address([10, 0, 0, 1].into())];
+    let source = ZoneSource {
+        config,
+        statics: StaticZone::default(),
+        listen: Vec::new(),
+        demand: Arc::default(),
+        meter: Arc::default(),
+    };
+    let (publish, topology) = watch::channel(topology(1));
+    let health = watch::Sender::new(Arc::new(Health { disabled: true, ..Health::default() }));
+    let overrides = watch::Sender::default().subscribe();
+    let (source, health, epochs) = (Arc::new(source), health.subscribe(), watch::Sender::new(0));
+    (publish, Inputs { source, epoch: None, topology, health, overrides, epochs })
+}
+
+/// A controller at work over [`zone`].
+fn controlled() -> (watch::Sender<Arc<Topology>>, Arc<ArcSwap<Table>>, CancellationToken, mpsc::Sender<ZoneSet>) {
+    let (publish, zone) = zone();
+    let (table, stop) = (Arc::new(ArcSwap::from_pointee(Table::default())), CancellationToken::new());
+    let (sets, receiver) = mpsc::channel(1);
+    tokio::spawn(controller(zone, table.clone()).run(receiver, stop.clone()));
+    (publish, table, stop, sets)
+}
+
+/// The zone's epoch and number of nodes.
+fn served(table: &ArcSwap<Table>) -> (u32, usize) {
+    let table = table.load();
+    let zone = table.zones().next().unwrap();
+    (zone.epoch, zone.plan.nodes().count())
+}
+
+async fn until_served(table: &ArcSwap<Table>, nodes: usize) {
+    let wait = async {
+        while served(table).1 != nodes {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
+}
+
+#[test]
+fn what_changes_nothing_is_not_compiled() {
+    let (publish, inputs) = zone();
+    let mut zone = Zone::new(inputs);
+    assert!(zone.compile());
+    publish.send_replace(topology(1));
+    assert!(!zone.compile(), "the same topology again");
+    publish.send_replace(topology(2));
+    let before = zone.compiled.as_ref().map(|compiled| compiled.epoch);
+    assert!(zone.compile());
+    assert!(zone.compiled.as_ref().map(|compiled| compiled.epoch) > before, "the serial grows");
+}
+
+/// Tables of a zone with this many nodes more, as often as told.
+fn change(publish: &watch::Sender<Arc<Topology>>, controller: &mut Controller, nodes: u8) -> Weak<Table> {
+    publish.send_replace(topology(nodes));
+    controller.turn(None);
+    Arc::downgrade(&controller.table.load_full())
+}
+
+#[test]
+fn a_table_that_is_read_outlives_its_reader_and_is_then_freed() {
+    let (publish, zone) = zone();
+    let mut controller = controller(zone, Arc::new(ArcSwap::from_pointee(Table::default())));
+    let table = controller.table.clone();
+    let first = change(&publish, &mut controller, 2);
+    let reader = table.load();
+    let second = change(&publish, &mut controller, 3);
+    change(&publish, &mut controller, 4);
+    assert_eq!((first.strong_count() > 0, second.strong_count()), (true, 1), "what nobody reads waits for its turn");
+    drop(reader);
+    assert_eq!(first.strong_count(), 1, "a reader that has done frees nothing");
+    controller.retired.free();
+    assert_eq!((first.strong_count(), second.strong_count()), (0, 0));
+    assert!(controller.retired.is_empty());
+}
+
+#[test]
+fn of_a_thousand_changes_only_the_tables_in_use_are_left() {
+    let (publish, zone) = zone();
+    let mut controller = controller(zone, Arc::new(ArcSwap::from_pointee(Table::default())));
+    let (mut tables, mut decks) = (Vec::new(), Vec::new());
+    let table = controller.table.clone();
+    // One that never lets go.
+    let held = table.load_full();
+    let live = |weak: &Weak<_>| weak.strong_count() > 0;
+    for round in 0..1000u32 {
+        let reader = table.load();
+        tables.push(change(&publish, &mut controller, 2 + (round % 50) as u8));
+        let now = table.load();
+        decks.extend(now.zones().flat_map(|zone| &zone.dealt).map(|dealt| Arc::downgrade(&dealt.deck)));
+        drop(reader);
+        let in_use = tables.iter().filter(|table| live(table)).count();
+        assert!(in_use <= 2, "{in_use} Tables after {round} changes: the one served, the one before");
+    }
+    controller.retired.free();
+    assert_eq!(decks.iter().filter(|deck| deck.strong_count() > 0).count(), 1, "decks of the Table served");
+    drop(held);
+    controller.retired.free();
+    assert!(controller.retired.is_empty());
+}
+
+#[test]
+fn readers_that_never_let_go_do_not_make_it_keep_ever_more() {
+    let (publish, zone) = zone();
+    let mut controller = controller(zone, Arc::new(ArcSwap::from_pointee(Table::default())));
+    let table = controller.table.clone();
+    let held: Vec<Arc<Table>> = (0..100u8)
+        .map(|nodes| {
+            change(&publish, &mut controller, 2 + nodes);
+            table.load_full()
+        })
+        .collect();
+    let kept = held.iter().filter(|table| Arc::strong_count(table) > 1).count();
+    assert_eq!(kept, 1 + retired::KEPT, "the one served, and those that wait");
+}
+
+#[tokio::test]
+async fn a_table_is_freed_though_no_change_follows() {
+    let (publish, table, stop, _sets) = controlled();
+    let first = Arc::downgrade(&table.load_full());
+    publish.send_replace(topology(2));
+    until_served(&table, 2).await;
+    let freed = async {
+        while first.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), freed).await.unwrap();
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn a_storm_of_changes_costs_one_compile_per_interval() {
+    let (publish, table, stop, _sets) = controlled();
+    let mut epochs = std::collections::BTreeSet::from([served(&table).0]);
+    let start = Instant::now();
+    for round in 0..200u32 {
+        publish.send_replace(topology(2 + (round % 3) as u8));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        epochs.insert(served(&table).0);
+    }
+    publish.send_replace(topology(9));
+    until_served(&table, 9).await;
+    let compiles = epochs.len();
+    let most = start.elapsed().as_millis() / COMPILE_EVERY.as_millis() + 2;
+    assert!(compiles as u128 <= most, "{compiles} compiles, {most} allowed");
+    stop.cancel();
+}
+
+/// The zones followed, and the Table they lead to.
+fn turned(controller: &mut Controller, zones: &[&Inputs]) -> Arc<Table> {
+    let zones = zones.iter().map(|inputs| (*inputs).clone()).collect();
+    controller.turn(Some(ZoneSet { zones, served: oneshot::channel().0 }));
+    controller.table.load_full()
+}
+
+/// The same zone with another TTL, hence another source.
+fn other_ttl(inputs: &Inputs) -> Inputs {
+    let mut source = (*inputs.source).clone();
+    source.config.ttl += Duration::from_secs(1);
+    Inputs { source: Arc::new(source), ..inputs.clone() }
+}
+
+#[test]
+fn zones_come_change_and_go_and_the_others_are_not_touched() {
+    let ((_first, first), (_second, second)) = (named("first.test."), named("second.test."));
+    let mut controller = controller(first.clone(), Arc::new(ArcSwap::from_pointee(Table::default())));
+    let zone_of = |table: &Table, inputs: &Inputs| {
+        table.zones().find(|zone| zone.source.config.apex == inputs.source.config.apex).cloned()
+    };
+    let before = controller.table.load_full();
+    let same = turned(&mut controller, &[&first]);
+    assert!(Arc::ptr_eq(&before, &same), "nothing changed, nothing is swapped");
+    let kept = zone_of(&before, &first).unwrap();
+
+    let added = turned(&mut controller, &[&second, &first]);
+    let is_kept = |table: &Table| zone_of(table, &first).is_some_and(|zone| Arc::ptr_eq(&zone, &kept));
+    assert!(is_kept(&added));
+    let old = zone_of(&added, &second).unwrap();
+    let changed = other_ttl(&second);
+    let table = turned(&mut controller, &[&first, &changed]);
+    let new = zone_of(&table, &second).unwrap();
+    assert!(is_kept(&table) && Arc::ptr_eq(&new.source, &changed.source) && new.epoch > old.epoch);
+    let gone = turned(&mut controller, &[&first]);
+    assert!(is_kept(&gone) && gone.zones().count() == 1);
+    let again = turned(&mut controller, &[&first, &second]);
+    assert!(is_kept(&again) && zone_of(&again, &second).is_some());
+    assert_eq!(turned(&mut controller, &[]).zones().count(), 0);
+}
+
+#[test]
+fn other_seeds_leave_the_old_answers_until_there_are_new_ones() {
+    let (_publish, old) = zone();
+    let mut controller = controller(old.clone(), Arc::new(ArcSwap::from_pointee(Table::default())));
+    let before = controller.table.load_full();
+    let (publish, topology) = watch::channel(Arc::new(Topology::default()));
+    let new = Inputs { topology, ..other_ttl(&old) };
+    assert!(Arc::ptr_eq(&turned(&mut controller, &[&new]), &before), "nobody is known yet");
+    assert!(controller.due().is_some_and(|due| due > Instant::now()), "that does not last for ever");
+    publish.send_replace(topology_of_one(9));
+    controller.turn(None);
+    let table = controller.table.load_full();
+    let nodes: Vec<IpAddr> = table.zones().flat_map(|zone| zone.plan.nodes().map(|node| node.address)).collect();
+    assert_eq!(nodes, [IpAddr::from([10, 0, 0, 9])]);
+    assert_eq!(controller.due(), None);
+}
+
+/// The node with this last octet.
+fn topology_of_one(last: u8) -> Arc<Topology> {
+    let mut topology = (*topology(last)).clone();
+    topology.members.retain(|address, _| *address == IpAddr::from([10, 0, 0, last]));
+    Arc::new(topology)
+}
+
+#[tokio::test]
+async fn a_set_of_zones_is_served_when_its_sender_is_told() {
+    let (_publish, table, stop, sets) = controlled();
+    let (_other, other) = named("other.test.");
+    let (served, told) = oneshot::channel();
+    sets.send(ZoneSet { zones: vec![other], served }).await.ok().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), told).await.unwrap().unwrap();
+    let names: Vec<String> = table.load().zones().map(|zone| zone.source.config.name()).collect();
+    assert_eq!(names, ["other.test"]);
+    stop.cancel();
+}

@@ -1,0 +1,124 @@
+//! One zone, as the controller follows it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::log;
+use crate::{
+    journal::Journal,
+    model::{ClusterView, Health, Overrides, Topology},
+    table::{CompiledZone, ZonePlan, ZoneSource, compile_zone, next_epoch},
+};
+
+/// One tick of the epochs' clock. Shorter than [`COMPILE_EVERY`](super::COMPILE_EVERY), so that no storm of changes runs
+/// ahead of the clock.
+const CLOCK_TICK: Duration = Duration::from_millis(40);
+
+/// Nothing is logged of a zone's answers for this long after its start: nodes are found and admitted one after another,
+/// and the fallbacks between are nobody's incident. What is wrong after it is logged then.
+const QUIET_START: Duration = Duration::from_secs(1);
+
+/// How long a zone that was given other seeds goes on with what it answered before, while no node of the new cluster is
+/// known to serve. Nodes are found and admitted within a second or so; after this the seeds are wrong, and that must not
+/// stay hidden behind a cluster that the operator turned away from.
+const LET_GO_AFTER: Duration = Duration::from_secs(10);
+
+/// What a zone is compiled from.
+#[derive(Clone)]
+pub(crate) struct Inputs {
+    pub(crate) source: Arc<ZoneSource>,
+    /// The epoch of an earlier run.
+    pub(crate) epoch: Option<u32>,
+    pub(crate) topology: watch::Receiver<Arc<Topology>>,
+    pub(crate) health: watch::Receiver<Arc<Health>>,
+    pub(crate) overrides: watch::Receiver<Arc<Overrides>>,
+    /// Where its epochs go, for the writer of the state file.
+    pub(crate) epochs: watch::Sender<u32>,
+}
+
+/// One zone.
+pub(super) struct Zone {
+    pub(super) inputs: Inputs,
+    /// When its decisions may change though nothing else does.
+    pub(super) next_change: Option<SystemTime>,
+    pub(super) compiled: Option<Arc<CompiledZone>>,
+    /// The plan whose decisions were logged last; `None` until the zone has had time to find its nodes.
+    logged: Option<Arc<ZonePlan>>,
+    /// When that time is over.
+    log_from: Instant,
+    /// Until when what was compiled from other inputs is answered while these lead to no answer.
+    lets_go: Option<SystemTime>,
+}
+
+impl Zone {
+    pub(super) fn new(inputs: Inputs) -> Self {
+        let log_from = Instant::now() + QUIET_START;
+        Zone { inputs, next_change: None, compiled: None, logged: None, log_from, lets_go: None }
+    }
+
+    /// Follows these inputs from now on. What was compiled is answered until they lead to something else.
+    pub(super) fn follow(&mut self, inputs: Inputs) {
+        if !Arc::ptr_eq(&self.inputs.source, &inputs.source) {
+            self.lets_go = SystemTime::now().checked_add(LET_GO_AFTER);
+        }
+        self.inputs = inputs;
+    }
+
+    /// Compiles the zone if its plan differs from the one served. Returns whether it did.
+    pub(super) fn compile(&mut self) -> bool {
+        let Inputs { source, epoch, topology, health, overrides, epochs } = &mut self.inputs;
+        let now = SystemTime::now();
+        let view = ClusterView {
+            topology: topology.borrow_and_update().clone(),
+            health: health.borrow_and_update().clone(),
+            overrides: overrides.borrow_and_update().clone(),
+            now,
+        };
+        // Of another source nothing is the same, not even what follows from the same view.
+        let before = self.compiled.as_ref().filter(|compiled| Arc::ptr_eq(&compiled.source, source));
+        let plan = ZonePlan::after(before.map(|compiled| &*compiled.plan), source, &view);
+        self.next_change = plan.next_change.0;
+        if before.is_some_and(|compiled| *compiled.plan == plan) {
+            return false;
+        }
+        if before.is_none()
+            && self.compiled.as_ref().is_some_and(|compiled| compiled.plan.is_ready())
+            && !(plan.is_ready() || plan.scopes.is_empty())
+            && self.lets_go.is_some_and(|end| now < end)
+        {
+            self.next_change = self.lets_go;
+            return false;
+        }
+        self.lets_go = None;
+        let previous = self.compiled.take();
+        let epoch = next_epoch(previous.as_ref().map(|zone| zone.epoch).or(*epoch), clock());
+        let compiled = compile_zone(source.clone(), plan, epoch, previous.as_deref(), fastrand::u64(..));
+        tracing::debug!(zone = %source.config.name(), epoch, "compiled");
+        self.compiled = Some(Arc::new(compiled));
+        epochs.send_replace(epoch);
+        true
+    }
+
+    /// When what is wrong is to be logged for the first time; `None` once it was.
+    pub(super) fn logs_from(&self) -> Option<Instant> {
+        self.logged.is_none().then_some(self.log_from)
+    }
+
+    /// Logs what changed in the decisions since they were logged last, unless the zone has just begun.
+    pub(super) fn log(&mut self, journal: &Journal) {
+        let Some(compiled) = self.compiled.as_ref().filter(|_| self.log_from <= Instant::now()) else { return };
+        let zone = self.inputs.source.config.name();
+        log::changes(&log::Log { zone: &zone, journal }, self.logged.as_deref(), &compiled.plan);
+        self.logged = Some(compiled.plan.clone());
+    }
+}
+
+/// The clock of epochs: ticks since 1970, wrapping after five years; 0 on a machine whose clock stands before that.
+fn clock() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_millis() / CLOCK_TICK.as_millis()) as u32
+}
