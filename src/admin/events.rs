@@ -1,7 +1,7 @@
 //! What changes, as it changes: `/events.json` for who asks now and then, `/events` for who stays.
 //!
 //! A stream (server-sent events) has two kinds of events. `change` is one [`Change`] of the journal, its number the
-//! event's id. `status` is a [`Pulse`], at once and then every second: what moves without being a change. Whoever needs
+//! event's id. `status` is a [`Brief`], at once and then every second: what moves without being a change. Whoever needs
 //! the rest asks for `/status.json` anew, when `epoch`s or `events.latest` say that it is another one.
 //!
 //! [`Change`]: crate::journal::Change
@@ -41,7 +41,7 @@ const STREAMS: usize = 32;
 const TAKEN: usize = 50;
 
 /// How often a stream tells what moves.
-const PULSE: Duration = Duration::from_secs(1);
+const BRIEF_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Since {
@@ -71,14 +71,14 @@ pub(super) async fn follow(
     let last = *latest.borrow();
     // A number that there is not yet is of the process before this one: all changes are new to the client.
     let since = seen.or(asked.since).map_or(last, |seen| if seen > last { 0 } else { seen });
-    let pulse = site.streams.pulse.subscribe();
+    let brief = site.streams.brief.subscribe();
     site.streams.listened.notify_one();
     let follower = Follower {
         sight: site.sight.clone(),
         since,
         waiting: VecDeque::new(),
         latest,
-        pulse,
+        brief,
         stop: site.stop.clone(),
         _seat: seat,
     };
@@ -88,8 +88,8 @@ pub(super) async fn follow(
 /// All streams, and what they share.
 pub(super) struct Streams {
     seats: Arc<Semaphore>,
-    /// The last pulse, as JSON.
-    pulse: watch::Sender<Arc<str>>,
+    /// The last brief, as JSON.
+    brief: watch::Sender<Arc<str>>,
     /// Somebody came to listen.
     listened: Notify,
 }
@@ -98,7 +98,7 @@ impl Default for Streams {
     fn default() -> Self {
         Streams {
             seats: Arc::new(Semaphore::new(STREAMS)),
-            pulse: watch::Sender::new("".into()),
+            brief: watch::Sender::new("".into()),
             listened: Notify::new(),
         }
     }
@@ -113,11 +113,11 @@ impl Streams {
     pub(super) async fn beat(&self, sight: &Sight, stop: &CancellationToken) {
         loop {
             let next = async {
-                if self.pulse.receiver_count() == 0 {
+                if self.brief.receiver_count() == 0 {
                     self.listened.notified().await;
                 } else {
                     tokio::select! {
-                        () = sleep(PULSE) => {}
+                        () = sleep(BRIEF_EVERY) => {}
                         // Whoever comes is told at once.
                         () = self.listened.notified() => {}
                     }
@@ -127,9 +127,9 @@ impl Streams {
                 () = next => {}
                 () = stop.cancelled() => return,
             }
-            if self.pulse.receiver_count() > 0 {
-                let pulse = serde_json::to_string(&Pulse::of(sight, SystemTime::now())).unwrap_or_default();
-                self.pulse.send_replace(pulse.into());
+            if self.brief.receiver_count() > 0 {
+                let brief = serde_json::to_string(&Brief::of(sight, SystemTime::now())).unwrap_or_default();
+                self.brief.send_replace(brief.into());
             }
         }
     }
@@ -138,13 +138,13 @@ impl Streams {
 /// What moves without being a change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Pulse {
+pub struct Brief {
     /// When this was so, RFC 3339.
     pub at: String,
     /// What queries became, since the start.
     pub queries: Queries,
     /// The zones.
-    pub zones: Vec<ZonePulse>,
+    pub zones: Vec<ZoneBrief>,
     /// The journal.
     pub events: Events,
 }
@@ -152,7 +152,7 @@ pub struct Pulse {
 /// What moves of a zone without being a change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ZonePulse {
+pub struct ZoneBrief {
     /// Its name, without trailing dot.
     pub name: String,
     /// As in [`super::ZoneStatus`]: another one means that nodes or scopes are others.
@@ -163,7 +163,7 @@ pub struct ZonePulse {
     pub probe_seconds: BTreeMap<String, f64>,
 }
 
-impl Pulse {
+impl Brief {
     fn of(sight: &Sight, now: SystemTime) -> Self {
         let (table, sights, leads) = (sight.table.load_full(), sight.zones.load(), status::leads(sight));
         let zone = |zone: &Arc<crate::table::CompiledZone>| {
@@ -172,14 +172,14 @@ impl Pulse {
             let probes = sights.iter().find(|sight| sight.name == name).map(|sight| &sight.probes);
             let took =
                 |node: &crate::model::Node| Some((node.address.to_string(), probes?.last(node.address)?.as_secs_f64()));
-            ZonePulse {
+            ZoneBrief {
                 epoch: zone.epoch,
                 led: led.map(|(node, led)| (node.to_string(), *led)).collect(),
                 probe_seconds: zone.plan.nodes().filter_map(took).collect(),
                 name,
             }
         };
-        Pulse {
+        Brief {
             at: status::rfc3339(now),
             queries: Queries::of(sight),
             zones: table.zones().map(zone).collect(),
@@ -195,7 +195,7 @@ struct Follower {
     since: u64,
     waiting: VecDeque<Change>,
     latest: watch::Receiver<u64>,
-    pulse: watch::Receiver<Arc<str>>,
+    brief: watch::Receiver<Arc<str>>,
     stop: CancellationToken,
     _seat: OwnedSemaphorePermit,
 }
@@ -216,9 +216,9 @@ impl Follower {
                 return Some(Event::default().event("change").id(change.number.to_string()).data(data));
             }
             tokio::select! {
-                changed = self.pulse.changed() => {
+                changed = self.brief.changed() => {
                     changed.ok()?;
-                    let data = self.pulse.borrow_and_update().clone();
+                    let data = self.brief.borrow_and_update().clone();
                     return Some(Event::default().event("status").data(data));
                 }
                 changed = self.latest.changed() => changed.ok()?,

@@ -3,10 +3,11 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
+    body::to_bytes,
     extract::{Request, State},
     http::{
         HeaderMap, HeaderValue, Method, StatusCode,
-        header::{AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE},
+        header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, WWW_AUTHENTICATE},
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -22,13 +23,16 @@ use super::{
 /// addresses, ever should. Streams of events begin within it.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 
+/// Octets of an error's text; a longer one is left out.
+const LONGEST_ERROR: usize = 4096;
+
 /// What is asked without a token: whoever watches over processes has none, and learns nothing but that this one lives.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
 
 /// Lets through what may be asked, for a bounded time, and completes every reply.
 pub(super) async fn guard(State(token): State<Option<Arc<TokenFile>>>, request: Request, next: Next) -> Response {
     let allowed = may(token.as_deref(), &request);
-    let mut response = match allowed {
+    let response = match allowed {
         Ok(()) => timeout(REQUEST_WITHIN, next.run(request)).await.unwrap_or_else(|_| {
             let error = format!("not done within {} seconds", REQUEST_WITHIN.as_secs());
             Problem::new(StatusCode::GATEWAY_TIMEOUT, error).into_response()
@@ -45,8 +49,30 @@ pub(super) async fn guard(State(token): State<Option<Arc<TokenFile>>>, request: 
             response
         }
     };
+    let mut response = tell_error(response).await;
     complete(response.headers_mut());
     response
+}
+
+/// Refusals of the library are texts; here every error is an object.
+async fn tell_error(response: Response) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !is_error || response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json") {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let text = to_bytes(body, LONGEST_ERROR).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let error = if text.is_empty() { status.canonical_reason().unwrap_or("not done") } else { &*text };
+    let mut told = Problem::new(status, error).into_response();
+    // As the methods that are allowed.
+    for (name, value) in &parts.headers {
+        if !told.headers().contains_key(name) && *name != CONTENT_LENGTH {
+            told.headers_mut().insert(name, value.clone());
+        }
+    }
+    told
 }
 
 fn may(token: Option<&TokenFile>, request: &Request) -> Result<(), Problem> {

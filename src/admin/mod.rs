@@ -2,12 +2,12 @@
 //!
 //! | request | what comes back |
 //! |---|---|
-//! | GET `/livez` | 200 as long as anybody is there to answer |
+//! | GET `/livez` | 200 as long as the controller gets on, 503 once it has not for half a minute |
 //! | GET `/readyz` | 200 once every zone had something to answer, 503 before; the body names the zones that have not |
 //! | GET `/metrics` | everything counted and measured, for Prometheus (`metrics` says how it is named) |
 //! | GET `/status.json` | everything, as [`Status`] |
 //! | GET `/events.json?since=N` | the changes after number N that are still known |
-//! | GET `/events` | changes as they come, and every second a [`Pulse`]: server-sent events (`events`) |
+//! | GET `/events` | changes as they come, and every second a [`Brief`]: server-sent events (`events`) |
 //! | POST `/reload` | loads everything anew; `{"result": "..."}`, or why nothing changed |
 //!
 //! More comes from whoever has it: [`Hands::routes`]. What is wrong is told as `{"error": "..."}` ([`Problem`]). Times
@@ -22,6 +22,7 @@
 //! | [`Listeners`] | listening sockets that go on to another configuration, or to the next process |
 //! | [`Token`] | the secret that requests bring where more than this machine can ask (`guard` says what needs it) |
 //! | site | what all requests share |
+//! | brief | what moves without being a change: told every second to who follows the events |
 //! | stream | a client that follows the events |
 //! | render | making a reply that costs more than a moment |
 //!
@@ -42,10 +43,10 @@ mod token;
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -58,12 +59,16 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use self::{events::Streams, metrics::Format, reply::json_text};
+use crate::service::Pulse;
 
-pub use events::{Pulse, ZonePulse};
+pub use events::{Brief, ZoneBrief};
 pub use listen::{BindError, Bound, Listeners, bind, bind_with};
 pub use reply::Problem;
 pub use sight::{Reloads, Sight, ZoneSight};
@@ -80,9 +85,18 @@ const MAX_BODY: usize = 64 * 1024;
 /// on the same cores, must not become late because somebody asks for the status all the time.
 const RENDERS: usize = 1;
 
+/// How often the controller is asked whether it gets on, and how long it may take to say so.
+const FEEL_EVERY: Duration = Duration::from_secs(3);
+
+/// Without a sign of the controller for this long it hangs. Compiling the largest clusters takes a second; whoever ends
+/// a process that is not live should not do so because the machine was busy.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
+
 /// What the HTTP side may do.
 #[derive(Clone, Default)]
 pub struct Hands {
+    /// Asks whether the controller gets on; `None` = nobody knows, and it is taken to.
+    pub pulse: Option<Pulse>,
     /// Loads everything anew; `None` = this server cannot.
     pub reload: Option<Arc<dyn Reload>>,
     /// What others let be asked.
@@ -105,23 +119,26 @@ struct Site {
     /// Every zone had something to answer. It stays so: a zone that comes later, and is not ready, is no reason to take
     /// the others out of service.
     was_ready: AtomicBool,
+    /// When the controller last got on.
+    felt: Mutex<Instant>,
     stop: CancellationToken,
 }
 
 impl Bound {
     /// Serves until told to stop, and then for as long as requests under way may take (half a second).
     pub async fn serve(self, sight: Sight, hands: Hands, stop: CancellationToken) {
-        let Hands { reload, routes } = hands;
+        let Hands { pulse, reload, routes } = hands;
         let site = Arc::new(Site {
             sight,
             reload,
             streams: Streams::default(),
             renders: Semaphore::new(RENDERS),
             was_ready: AtomicBool::new(false),
+            felt: Mutex::new(Instant::now()),
             stop: stop.clone(),
         });
         let router = self.router(site.clone(), routes);
-        tokio::join!(self.accept(router, stop.clone()), site.streams.beat(&site.sight, &stop));
+        tokio::join!(self.accept(router, stop.clone()), site.streams.beat(&site.sight, &stop), feel(&site, pulse));
     }
 
     fn router(&self, site: Arc<Site>, routes: Router) -> Router {
@@ -155,9 +172,34 @@ async fn not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is not for {method}; try {right}"))
 }
 
-/// A part that ends unexpectedly ends the process, so that whoever answers is live.
-async fn live() -> &'static str {
-    "live\n"
+/// A part that ends unexpectedly ends the process, so that only one that hangs is left to tell.
+async fn live(State(site): State<Arc<Site>>) -> Result<&'static str, Problem> {
+    let silent = site.felt.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+    if silent < HANGS_AFTER {
+        return Ok("live\n");
+    }
+    let error = format!("the controller does not get on since {} seconds", silent.as_secs());
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))
+}
+
+/// Asks every now and then whether the controller gets on, until told to stop.
+async fn feel(site: &Site, pulse: Option<Pulse>) {
+    loop {
+        let is_felt = match &pulse {
+            Some(pulse) => tokio::select! {
+                is_felt = pulse.is_felt(FEEL_EVERY) => is_felt,
+                () = site.stop.cancelled() => return,
+            },
+            None => true,
+        };
+        if is_felt {
+            *site.felt.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+        tokio::select! {
+            () = sleep(FEEL_EVERY) => {}
+            () = site.stop.cancelled() => return,
+        }
+    }
 }
 
 async fn ready(State(site): State<Arc<Site>>) -> Response {

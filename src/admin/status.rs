@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Sight, ZoneSight};
 use crate::{
-    model::{Action, Node, NodeState, Origin, Override, Scope, Source},
+    model::{Node, NodeState, Origin, Override, Scope, Source},
     plan::{FamilyPlan, ScopePlan, Serving, Verdict},
     server::Outcome,
     table::{CompiledZone, ZonePlan},
@@ -194,7 +194,7 @@ pub struct FamilyStatus {
 pub struct OverrideStatus {
     /// The nodes meant: an address, a network, `dc1/rack1`, `dc1`, or a pattern.
     pub target: String,
-    /// `drain` or `force_up`.
+    /// `drain` or `force-up`.
     pub action: String,
     /// The zone meant; `None` = all.
     pub zone: Option<String>,
@@ -222,7 +222,7 @@ pub struct Events {
 
 /// The words for [`Verdict`]s.
 pub const VERDICTS: [&str; 9] =
-    ["up", "listed", "distrusted", "joining", "down", "left", "remembered", "drained", "forced"];
+    ["up", "listed", "distrusted", "forced", "joining", "down", "drained", "left", "remembered"];
 
 /// The word for a verdict.
 pub(super) fn word(verdict: &Verdict) -> &'static str {
@@ -236,14 +236,6 @@ pub(super) fn word(verdict: &Verdict) -> &'static str {
         Verdict::Remembered => "remembered",
         Verdict::Drained(_) => "drained",
         Verdict::Forced(_) => "forced",
-    }
-}
-
-/// The word for an action.
-pub(super) fn action(action: Action) -> &'static str {
-    match action {
-        Action::Drain => "drain",
-        Action::ForceUp => "force_up",
     }
 }
 
@@ -297,8 +289,12 @@ impl Status {
 }
 
 /// Answers led, by zone and node.
-pub(super) fn leads(_sight: &Sight) -> HashMap<String, HashMap<IpAddr, u64>> {
-    HashMap::new()
+pub(super) fn leads(sight: &Sight) -> HashMap<String, HashMap<IpAddr, u64>> {
+    let mut leads: HashMap<String, HashMap<IpAddr, u64>> = HashMap::new();
+    for (zone, node, led) in sight.counters.leads() {
+        leads.entry(zone).or_default().insert(node, led);
+    }
+    leads
 }
 
 impl ServerStatus {
@@ -424,7 +420,7 @@ fn family(zone: &CompiledZone, plan: &ZonePlan, scope: &ScopePlan, family: &Fami
 fn told(known: &Override) -> OverrideStatus {
     OverrideStatus {
         target: known.target.to_string(),
-        action: action(known.action).to_owned(),
+        action: known.action.to_string(),
         zone: known.zone.clone(),
         from: rfc3339(known.from),
         until: known.until.map(rfc3339),

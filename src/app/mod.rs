@@ -126,7 +126,8 @@ pub async fn start(config: &Config) -> Result<App, StartError> {
     let running = bound.run(&sight.table, &sight.counters, fastrand::u64(..)).map_err(StartError::Workers)?;
     sight.connections = running.connections().clone();
     let (trigger, requests) = reload::requests();
-    let hands = Hands { reload: Some(Arc::new(trigger.clone())), ..Hands::default() };
+    let reload = Some(Arc::new(trigger.clone()) as _);
+    let hands = Hands { pulse: Some(pulse.clone()), reload, ..Hands::default() };
     let admin = AdminSide::serve(admin, &sight, hands, &mut tasks, &stop);
     let (config, requests) = (config.clone(), Some(requests));
     let app = App { running, zones, sets, tasks, stop, sight, overrides, config, trigger, requests, admin, pulse };

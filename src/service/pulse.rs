@@ -7,6 +7,9 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
+/// Questions that may wait: whoever asks more than one at a time is told that there is no answer.
+const ASKERS: usize = 2;
+
 /// Asks a task whether it still gets on.
 #[derive(Clone, Debug)]
 pub struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
@@ -16,9 +19,9 @@ pub struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
 pub struct Pulsed(mpsc::Receiver<oneshot::Sender<()>>);
 
 impl Pulse {
-    /// Who asks, and who is asked. One question waits at most.
+    /// Who asks, and who is asked.
     pub fn new() -> (Self, Pulsed) {
-        let (ask, asked) = mpsc::channel(1);
+        let (ask, asked) = mpsc::channel(ASKERS);
         (Pulse(ask), Pulsed(asked))
     }
 

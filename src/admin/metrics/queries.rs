@@ -4,7 +4,7 @@ use std::{fmt, fs, net::SocketAddr};
 
 use super::{super::Sight, families::Families};
 use crate::server::{
-    Closed, Outcome, RateLimited, Transport,
+    Closed, Outcome, RateLimited, Transport, ZoneCounts,
     encrypted::{ConnectionCounters, Ending},
 };
 
@@ -21,11 +21,24 @@ const DROPS: usize = 12;
 
 pub(super) fn tell(sight: &Sight, to: &mut Families<'_>) -> fmt::Result {
     let counters = &sight.counters;
-    let outcomes = Outcome::ALL.map(|outcome| (outcome.to_string(), counters.get(outcome) as f64));
+    let (outcomes, by_zone) = (Outcome::ALL.map(|outcome| outcome.to_string()), counters.by_zone());
+    let queries = by_zone.iter().flat_map(|ZoneCounts { zone, transport, outcomes: counts }| {
+        outcomes.iter().zip(counts).map(|(outcome, count)| {
+            let labels = vec![("zone", zone.as_str()), ("transport", word(*transport)), ("outcome", outcome.as_str())];
+            (labels, *count as f64)
+        })
+    });
     to.counters(
         "alternator_dns_queries",
         "Queries received, by zone (empty: none of ours), transport and what became of them",
-        outcomes.iter().map(|(outcome, count)| (vec![("outcome", outcome.as_str())], *count)),
+        queries,
+    )?;
+    let leads: Vec<_> =
+        counters.leads().into_iter().map(|(zone, node, led)| (zone, node.to_string(), led as f64)).collect();
+    to.counters(
+        "alternator_dns_leads",
+        "Answers in which a node's address came first",
+        leads.iter().map(|(zone, node, led)| (vec![("zone", zone.as_str()), ("node", node.as_str())], *led)),
     )?;
     to.counter(
         "alternator_dns_unsent",
