@@ -32,6 +32,7 @@
 
 mod events;
 mod guard;
+mod life;
 mod listen;
 mod metrics;
 mod patience;
@@ -43,10 +44,10 @@ mod token;
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -59,13 +60,10 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep},
-};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use self::{events::Streams, metrics::Format, reply::json_text};
+use self::{events::Streams, life::Life, metrics::Format, reply::json_text};
 use crate::service::Pulse;
 
 pub use events::{Brief, ZoneBrief};
@@ -85,13 +83,6 @@ const MAX_BODY: usize = 64 * 1024;
 /// on the same cores, must not become late because somebody asks for the status all the time.
 const RENDERS: usize = 1;
 
-/// How often the controller is asked whether it gets on, and how long it may take to say so.
-const FEEL_EVERY: Duration = Duration::from_secs(3);
-
-/// Without a sign of the controller for this long it hangs. Compiling the largest clusters takes a second; whoever ends
-/// a process that is not live should not do so because the machine was busy.
-const HANGS_AFTER: Duration = Duration::from_secs(30);
-
 /// What the HTTP side may do.
 #[derive(Clone, Default)]
 pub struct Hands {
@@ -101,6 +92,9 @@ pub struct Hands {
     pub reload: Option<Arc<dyn Reload>>,
     /// What others let be asked.
     pub routes: Router,
+    /// Whether every zone had something to answer. It stays so: a zone that comes later, and is not ready, is no reason
+    /// to take the others out of service.
+    pub was_ready: Arc<AtomicBool>,
 }
 
 /// Loads everything anew.
@@ -116,29 +110,26 @@ struct Site {
     reload: Option<Arc<dyn Reload>>,
     streams: Streams,
     renders: Semaphore,
-    /// Every zone had something to answer. It stays so: a zone that comes later, and is not ready, is no reason to take
-    /// the others out of service.
-    was_ready: AtomicBool,
-    /// When the controller last got on.
-    felt: Mutex<Instant>,
+    was_ready: Arc<AtomicBool>,
+    life: Life,
     stop: CancellationToken,
 }
 
 impl Bound {
     /// Serves until told to stop, and then for as long as requests under way may take (half a second).
     pub async fn serve(self, sight: Sight, hands: Hands, stop: CancellationToken) {
-        let Hands { pulse, reload, routes } = hands;
+        let Hands { pulse, reload, routes, was_ready } = hands;
         let site = Arc::new(Site {
             sight,
             reload,
             streams: Streams::default(),
             renders: Semaphore::new(RENDERS),
-            was_ready: AtomicBool::new(false),
-            felt: Mutex::new(Instant::now()),
+            was_ready,
+            life: Life::new(pulse),
             stop: stop.clone(),
         });
         let router = self.router(site.clone(), routes);
-        tokio::join!(self.accept(router, stop.clone()), site.streams.beat(&site.sight, &stop), feel(&site, pulse));
+        tokio::join!(self.accept(router, stop.clone()), site.streams.beat(&site.sight, &stop), site.life.follow(&stop));
     }
 
     fn router(&self, site: Arc<Site>, routes: Router) -> Router {
@@ -172,34 +163,10 @@ async fn not_allowed(method: Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is not for {method}; try {right}"))
 }
 
-/// A part that ends unexpectedly ends the process, so that only one that hangs is left to tell.
 async fn live(State(site): State<Arc<Site>>) -> Result<&'static str, Problem> {
-    let silent = site.felt.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-    if silent < HANGS_AFTER {
-        return Ok("live\n");
-    }
-    let error = format!("the controller does not get on since {} seconds", silent.as_secs());
+    let Some(silent) = site.life.hangs() else { return Ok("live\n") };
+    let error = format!("the controller has not got on for {} seconds", silent.as_secs());
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))
-}
-
-/// Asks every now and then whether the controller gets on, until told to stop.
-async fn feel(site: &Site, pulse: Option<Pulse>) {
-    loop {
-        let is_felt = match &pulse {
-            Some(pulse) => tokio::select! {
-                is_felt = pulse.is_felt(FEEL_EVERY) => is_felt,
-                () = site.stop.cancelled() => return,
-            },
-            None => true,
-        };
-        if is_felt {
-            *site.felt.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        }
-        tokio::select! {
-            () = sleep(FEEL_EVERY) => {}
-            () = site.stop.cancelled() => return,
-        }
-    }
 }
 
 async fn ready(State(site): State<Arc<Site>>) -> Response {

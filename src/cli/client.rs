@@ -154,7 +154,9 @@ fn url_of(server: &str) -> Result<Url, String> {
     if !url.has_host() || url.query().is_some() || url.fragment().is_some() {
         return Err(wrong());
     }
-    if !is_url && url.port().is_none() {
+    // The port of HTTP is left out of a URL, even where it is written.
+    let has_port = server.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|octet| octet.is_ascii_digit()));
+    if !is_url && (!has_port || server.parse::<IpAddr>().is_ok()) {
         url.set_port(Some(PORT)).map_err(|()| wrong())?;
     }
     Ok(url)

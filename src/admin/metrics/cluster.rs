@@ -28,7 +28,11 @@ pub(super) fn tell(sight: &Sight, now: SystemTime, to: &mut Families<'_>) -> fmt
     about_zones(&zones, to)?;
     nodes(&zones, to)?;
     scopes(&zones, to)?;
-    let sights = sight.zones.load();
+    // A zone without a cluster is never asked of anybody.
+    let has_cluster = |sight: &&ZoneSight| {
+        zones.iter().any(|(name, zone)| *name == sight.name && !zone.source.config.cluster.seeds.is_empty())
+    };
+    let sights: Vec<ZoneSight> = sight.zones.load().iter().filter(has_cluster).cloned().collect();
     discovery(&sights, now.max(sight.started), sight.started, to)?;
     probes(&sights, to)
 }

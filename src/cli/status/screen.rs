@@ -94,7 +94,8 @@ fn head(server: &str, status: &Status, rates: &Rates, clock: &Clock, paint: Pain
     outcomes.sort_by(|a, b| b.1.cmp(a.1));
     let outcomes: Vec<String> = outcomes.iter().map(|(outcome, count)| format!("{count} {}", clean(outcome))).collect();
     let outcomes = if outcomes.is_empty() { String::new() } else { format!(": {}", outcomes.join(", ")) };
-    lines.push(format!("{} queries{rate}{outcomes}", queries.total));
+    let noun = if queries.total == 1 { "query" } else { "queries" };
+    lines.push(format!("{} {noun}{rate}{outcomes}", queries.total));
     if let Some(last) = &reload.last {
         let ago = clock.ago(&last.at);
         lines.push(match &last.error {
@@ -154,7 +155,9 @@ fn about_node(node: &NodeStatus, share: f64, width: usize, clock: &Clock, paint:
     let cause =
         node.reason.strip_prefix(&node.verdict).map_or(&*node.reason, |rest| rest.trim_start_matches([':', ' ']));
     let weight = node.weight.filter(|weight| *weight < 1.0).map(|weight| format!(" weight {:.0} %", weight * 100.0));
-    let forced = node.forced.as_ref().map(|forced| format!(" [{}]", about_override(forced)));
+    // The verdict of an override names it already.
+    let is_told = matches!(node.verdict.as_str(), "drained" | "forced");
+    let forced = node.forced.as_ref().filter(|_| !is_told).map(|forced| format!(" [{}]", about_override(forced)));
     let line = format!(
         "    {:<width$}  {}  {since:>14}  {probe:>9}  {:>5.1} % of leads{}  {}{}",
         clean(&node.address),
@@ -172,15 +175,20 @@ fn about_scope(scope: &ScopeStatus, paint: Paint) -> Vec<String> {
     let about = |rtype: &str, family: &FamilyStatus| {
         let from = clean(family.from.as_deref().unwrap_or_default());
         let what = match (family.serving.as_str(), family.level) {
-            ("last_known", _) => format!("answered with the last {} known nodes of {from}: stale", family.nodes.len()),
+            ("last_known", _) => format!("answered with the last known of {from}, {}: stale", count(family)),
             ("unready", _) => "not ready: no node was ever known to serve".to_owned(),
-            ("live", Some(level)) if level > 0 => format!("falls back to {from}, {} nodes", family.nodes.len()),
+            ("live", Some(level)) if level > 0 => format!("falls back to {from}, {}", count(family)),
             _ => return None,
         };
         Some(format!("  {} {rtype} {what}", paint.with("33", &clean(&scope.name))))
     };
     let (a, aaaa) = (about("A", &scope.a), about("AAAA", &scope.aaaa));
     a.into_iter().chain(aaaa).collect()
+}
+
+fn count(family: &FamilyStatus) -> String {
+    let plural = if family.nodes.len() == 1 { "" } else { "s" };
+    format!("{} node{plural}", family.nodes.len())
 }
 
 fn about_override(known: &OverrideStatus) -> String {
@@ -268,11 +276,10 @@ mod tests {
             "alternator.local epoch 42, ttl 5 s",
             "  STALE: no node answers discovery; the nodes are the last known",
             "  dc1/rack1 1 of 2 answered",
-            "    10.0.0.1   up           1 m 0 s ago     0.4 ms   60.0 % of leads",
-            "    10.0.0.2   down             6 s ago               0.0 % of leads  connection refused",
-            "    10.0.0.13  drained      1 m 0 s ago     0.5 ms   40.0 % of leads weight 50 %  drained by ops: kernel \
-             [drain dc1/rack2 from 2026-11-21T10:00:00Z until 2026-11-21T12:00:00Z, by ops (api): kernel]",
-            "  dc1/rack1 A falls back to dc1, 1 nodes",
+            "    10.0.0.1   up             1 m 0 s ago     0.4 ms   60.0 % of leads",
+            "    10.0.0.2   down               6 s ago               0.0 % of leads  connection refused",
+            "    10.0.0.13  drained        1 m 0 s ago     0.5 ms   40.0 % of leads weight 50 %  by ops: kernel",
+            "  dc1/rack1 A falls back to dc1, 1 node",
             "  drain dc1/rack2 from 2026-11-21T10:00:00Z until 2026-11-21T12:00:00Z, by ops (api): kernel",
             "  2026-11-21T10:00:59Z  alternator.local node 10.0.0.2 is down: connection refused",
         ] {

@@ -44,7 +44,7 @@
 //! | 049 acme | challenges at run time | none: no records at run time |
 //! | 050, 051, 052 cookies | cookies, their sizes, without them, off | `gdnsd::bad::t050_cookies_go_with_every_other_option_over_tcp`, `edns::cookies::lengths_that_no_cookie_has_are_formerr`, `edns::cookies::long_lists_go_over_udp_to_those_who_bring_a_cookie`, `edns::cookies::a_server_without_cookies_ignores_the_option_whatever_it_holds` |
 //! | 053 tcp_states | hundreds of connections that misbehave | `tcp_states::every_good_client_is_answered_while_a_thousand_bad_ones_hold_what_they_can`, `tcp_states::every_bad_behaviour_has_its_reason` |
-//! | 054, 055, 056 | the control socket | none: there is no control socket |
+//! | 054, 055, 056 | who may look, and who may control | `admin::guard::t054_without_a_token_reading_is_free_and_only_this_machine_changes_anything`, `admin::guard::t056_with_a_token_nothing_is_told_or_done_without_it`; a token over HTTP, where there it is the owner of a socket |
 //! | 058 dso | stateful operations | `gdnsd::bad::t058_dso_is_not_implemented_and_the_connection_goes_on` |
 //!
 //! Numbers that are missing are scripts that gdnsd does not have.
