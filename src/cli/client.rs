@@ -200,7 +200,6 @@ impl Client {
     }
 
     /// POST with a body of JSON.
-    #[allow(dead_code, reason = "for the commands that steer")]
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
         self.ask(Method::POST, path, Some(json(body)?)).await
     }

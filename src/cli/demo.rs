@@ -55,6 +55,8 @@ async fn demo(chaos: bool, mut signals: StopSignals) -> u8 {
             return FAILED;
         }
     };
+    // The demo has no configuration that could be loaded again.
+    drop(app.take_requests());
     print!("{}", introduction(&nodes, cluster.port(), app.addresses().first().copied()));
     let code = tokio::select! {
         () = signals.received() => 0,

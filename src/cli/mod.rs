@@ -1,4 +1,4 @@
-//! The command line: `serve`, `demo`, `check`, `status`, `compare`, `config`.
+//! The command line: `serve`, `demo`, `check`, `reload`, `status`, `compare`, `config`.
 //!
 //! Exit codes: 0 fine; 1 the server could not run (an address, a part that ended); 2 wrong usage or configuration.
 
@@ -16,6 +16,7 @@ mod check;
 mod client;
 mod compare;
 mod demo;
+mod reload;
 mod serve;
 mod status;
 
@@ -60,6 +61,8 @@ enum Command {
     Demo(DemoArgs),
     /// Load configuration and zone files as serve does; print every problem, or the resulting names
     Check(CheckArgs),
+    /// Have a running server load configuration, zone files and certificates again
+    Reload(reload::ReloadArgs),
     /// Tell what a running server believes, why, and since when
     Status(status::StatusArgs),
     /// Ask several servers over DNS, and say whether they tell the same
@@ -129,6 +132,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(args),
+        Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Compare(args) => compare::run(args),
         Command::Config => {

@@ -1,9 +1,9 @@
 //! `alternator-dns serve`.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::spawn_blocking,
 };
 
@@ -55,46 +55,27 @@ struct Origin {
     /// As at the start, but with the file that was found then: a reload reads that one again, and no other.
     flags: Flags,
     files: Files,
+    hangup: Signal,
 }
 
 async fn serve(
-    mut flags: Flags,
+    flags: Flags,
     loaded: Loaded,
     mut signals: StopSignals,
     supervisor: Supervisor,
     successor: Option<user::Identity>,
 ) -> u8 {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
+    let (mut origin, config) = match Origin::begin(flags, loaded).await {
+        Ok(begun) => begun,
         Err(error) => {
             eprintln!("alternator-dns: cannot start: {error}");
             return FAILED;
         }
     };
-    flags.config = loaded.file.clone().or(flags.config);
-    let mut origin = Origin { flags, files: Files::start() };
-    origin.files.follow(watched(&loaded.config, loaded.file.as_ref())).await;
-    // What was changed between the first reading and this moment is no change any more.
-    let config = load(&origin.flags).map_or(loaded.config, |again| again.config);
-    let mut app = match app::start(&config).await {
+    let mut app = match start(&config, successor).await {
         Ok(app) => app,
-        Err(error @ StartError::Zones(_)) => return misconfigured(error.to_string().lines().map(str::to_owned)),
-        Err(error) => {
-            eprintln!("alternator-dns: {error}");
-            return FAILED;
-        }
+        Err(code) => return code,
     };
-    if let Some(identity) = successor {
-        if let Err(error) = identity.assume() {
-            eprintln!("alternator-dns: {error}");
-            return FAILED;
-        }
-        tracing::info!(user = identity.name(), "root is given up");
-    }
-    tell_addresses(&app);
-    for address in app.admin() {
-        tracing::info!(%address, "admin: metrics and status over HTTP");
-    }
     let (table, listen) = (app.sight().table.clone(), app.sight().listen.clone());
     let status = move || service::status(&table.load(), listen.load().len());
     supervisor.ready(&status()).await;
@@ -107,23 +88,17 @@ async fn serve(
                 tracing::error!("{ended}; the process ends with it");
                 break FAILED;
             }
-            _ = hangup.recv() => {
-                tracing::info!("reload: asked for by SIGHUP");
-                None
-            }
             request = requests.next() => {
                 tracing::info!("reload: asked for by a command");
                 Some(request)
             }
-            changed = origin.files.changed() => {
-                let Some(changed) = changed else {
-                    tracing::error!("the task that looks at files ended unexpectedly; the process ends with it");
+            asked = origin.asks() => match asked {
+                Ok(()) => None,
+                Err(ended) => {
+                    tracing::error!("{ended} ended unexpectedly; the process ends with it");
                     break FAILED;
-                };
-                let changed: Vec<_> = changed.iter().map(|path| path.display().to_string()).collect();
-                tracing::info!("reload: {} changed", changed.join(", "));
-                None
-            }
+                }
+            },
         };
         supervisor.reloading().await;
         let outcome = tokio::select! {
@@ -139,6 +114,28 @@ async fn serve(
     supervisor.stopping(app::STOP_WITHIN).await;
     app.stop().await;
     code
+}
+
+/// Starts to serve, and gives root up; where that fails, the exit code.
+async fn start(config: &Config, successor: Option<user::Identity>) -> Result<App, u8> {
+    let failed = |error: &dyn std::error::Error| {
+        eprintln!("alternator-dns: {error}");
+        FAILED
+    };
+    let app = match app::start(config).await {
+        Ok(app) => app,
+        Err(error @ StartError::Zones(_)) => return Err(misconfigured(error.to_string().lines().map(str::to_owned))),
+        Err(error) => return Err(failed(&error)),
+    };
+    if let Some(identity) = successor {
+        identity.assume().map_err(|error| failed(&error))?;
+        tracing::info!(user = identity.name(), "root is given up");
+    }
+    tell_addresses(&app);
+    for address in app.admin() {
+        tracing::info!(%address, "admin: metrics and status over HTTP");
+    }
+    Ok(app)
 }
 
 fn tell_addresses(app: &App) {
@@ -159,6 +156,31 @@ fn watched(config: &Config, file: Option<&PathBuf>) -> Vec<PathBuf> {
 }
 
 impl Origin {
+    /// Watches the files from now on, and catches SIGHUP. Returns the configuration to start with.
+    async fn begin(mut flags: Flags, loaded: Loaded) -> io::Result<(Self, Config)> {
+        let hangup = signal(SignalKind::hangup())?;
+        flags.config = loaded.file.clone().or(flags.config);
+        let origin = Origin { flags, files: Files::start(), hangup };
+        origin.files.follow(watched(&loaded.config, loaded.file.as_ref())).await;
+        // What was changed between the first reading and this moment is no change any more.
+        let again = load(&origin.flags).ok().filter(|again| !again.config.zones.is_empty());
+        Ok((origin, again.map_or(loaded.config, |again| again.config)))
+    }
+
+    /// Waits for a reason to load everything again, and tells it; or for the end of a task that never should, by its
+    /// name.
+    async fn asks(&mut self) -> Result<(), &'static str> {
+        tokio::select! {
+            _ = self.hangup.recv() => tracing::info!("reload: asked for by SIGHUP"),
+            changed = self.files.changed() => {
+                let changed = changed.ok_or("the task that looks at files")?;
+                let changed: Vec<_> = changed.iter().map(|path| path.display().to_string()).collect();
+                tracing::info!("reload: {} changed", changed.join(", "));
+            }
+        }
+        Ok(())
+    }
+
     /// Loads everything again as at the start, and goes over to it; or says everything that is wrong, and changes
     /// nothing.
     async fn reload(&mut self, app: &mut App) -> Outcome {
