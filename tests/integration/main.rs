@@ -24,6 +24,7 @@ mod proof_of_concept;
 mod protocol;
 mod proxies;
 mod rate_limit;
+mod reload;
 mod restart;
 mod rfc8906;
 mod scenarios;
