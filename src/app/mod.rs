@@ -30,6 +30,7 @@ mod zones;
 
 use std::{
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -59,7 +60,7 @@ use crate::{
     model::Overrides,
     reload::{self, Applied, Outcome, Requests, Trigger},
     server::{self, Counters, Inherited, LimitReport, Running, Transport, encrypted::ConnectionCounters},
-    service::Pulse,
+    service::{Passed, Pulse},
     table::Table,
 };
 
@@ -92,8 +93,20 @@ pub struct App {
 
 /// Starts a server: loads, binds every address, and only then begins to work.
 pub async fn start(config: &Config) -> Result<App, StartError> {
+    start_on(config, Vec::new()).await
+}
+
+/// Starts a server that listens on sockets passed to this process wherever they fit.
+pub async fn start_on(config: &Config, passed: Vec<Passed>) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
-    let bound = server::bind(&config.server, Inherited::default())?.with_encrypted()?;
+    let (names, sockets): (Vec<String>, Vec<OwnedFd>) =
+        passed.into_iter().map(|passed| (passed.name, passed.socket)).unzip();
+    let bound = server::bind(&config.server, Inherited::new(sockets))?.with_encrypted()?;
+    for (name, is_claimed) in names.iter().zip(bound.inherited().claimed()) {
+        if !is_claimed {
+            tracing::warn!("{name} was passed to us, but there is no listener for it: it is closed");
+        }
+    }
     let admin = admin::bind(&config.server.admin)?;
     let overrides = watch::Sender::new(Arc::default());
     let mut sight = Sight {

@@ -12,7 +12,7 @@ use crate::{
     app::{self, App, StartError},
     config::{Config, Flags, Loaded, NO_ZONE, Problem},
     reload::{Files, Outcome, Request},
-    service::{self, Supervisor, user},
+    service::{self, Passed, Supervisor, user},
     telemetry,
 };
 
@@ -42,7 +42,15 @@ pub(super) fn run(args: ServeArgs) -> u8 {
         Ok(successor) => successor,
         Err(error) => return misconfigured([error.to_string()].into_iter()),
     };
-    run_async(|signals| serve(flags, loaded, signals, supervisor, successor))
+    let passed = match service::passed() {
+        Ok(passed) => passed,
+        Err(error) => {
+            eprintln!("alternator-dns: the sockets passed to this process (LISTEN_FDS) cannot be taken: {error}");
+            return FAILED;
+        }
+    };
+    let patron = Patron { supervisor, successor, passed };
+    run_async(|signals| serve(flags, loaded, signals, patron))
 }
 
 fn misconfigured(problems: impl Iterator<Item = String>) -> u8 {
@@ -58,12 +66,20 @@ struct Origin {
     hangup: Signal,
 }
 
+/// What whoever started this process has for it.
+struct Patron {
+    supervisor: Supervisor,
+    /// Whom the process is to become.
+    successor: Option<user::Identity>,
+    /// Sockets to listen on.
+    passed: Vec<Passed>,
+}
+
 async fn serve(
     flags: Flags,
     loaded: Loaded,
     mut signals: StopSignals,
-    supervisor: Supervisor,
-    successor: Option<user::Identity>,
+    Patron { supervisor, successor, passed }: Patron,
 ) -> u8 {
     let (mut origin, config) = match Origin::begin(flags, loaded).await {
         Ok(begun) => begun,
@@ -72,7 +88,7 @@ async fn serve(
             return FAILED;
         }
     };
-    let mut app = match start(&config, successor).await {
+    let mut app = match start(&config, successor, passed).await {
         Ok(app) => app,
         Err(code) => return code,
     };
@@ -117,12 +133,12 @@ async fn serve(
 }
 
 /// Starts to serve, and gives root up; where that fails, the exit code.
-async fn start(config: &Config, successor: Option<user::Identity>) -> Result<App, u8> {
+async fn start(config: &Config, successor: Option<user::Identity>, passed: Vec<Passed>) -> Result<App, u8> {
     let failed = |error: &dyn std::error::Error| {
         eprintln!("alternator-dns: {error}");
         FAILED
     };
-    let app = match app::start(config).await {
+    let app = match app::start_on(config, passed).await {
         Ok(app) => app,
         Err(error @ StartError::Zones(_)) => return Err(misconfigured(error.to_string().lines().map(str::to_owned))),
         Err(error) => return Err(failed(&error)),

@@ -47,6 +47,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     // System calls, pinning, errors by their names; users.
     ("nix", "server/udp/ server/affinity.rs server/tcp/ service/"),
     ("sd_notify", "service/"),
+    ("listenfd", "service/passed.rs"),
     ("quinn", "server/encrypted/quic.rs"),
     ("rustls", "server/encrypted/"),
     ("tokio_rustls", "server/encrypted/"),

@@ -1,6 +1,7 @@
 //! The real program as a service.
 
 mod notify;
+mod passed;
 mod user;
 
 use std::{fs, process::Command};
