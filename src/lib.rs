@@ -24,6 +24,7 @@
 //! | | [`discovery`] | asks several nodes for their lists and merges them: which nodes there are, and where |
 //! | | [`health`] | probes every node: which of them serve |
 //! | the askers' side | [`server`] | sockets, packets, EDNS, counters; the general path through hickory |
+//! | | [`explain`] | how an answer comes about, step by step |
 //! | around | [`journal`] | the last changes, with their causes |
 //! | | [`state`] | the last topology on disk, for a start while the cluster is out of reach |
 //! | | [`sim`] | a simulated cluster on loopback addresses: the demo and the tests run on it |
@@ -61,6 +62,7 @@ pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod discovery;
+pub mod explain;
 pub mod health;
 pub mod http;
 pub mod journal;

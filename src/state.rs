@@ -99,19 +99,24 @@ struct NodeLine {
 /// Nodes of another cluster ([`is_same_cluster`]) are not taken over.
 pub fn load(dir: &Path, zone: &str, seeds: &[Seed]) -> Result<Option<Remembered>, StateError> {
     let path = path(dir, zone);
-    let reason = match read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => error.to_string(),
-        Ok(text) => match parse(&text, zone, seeds) {
-            Ok(remembered) => return Ok(Some(remembered)),
-            Err(reason) => reason,
-        },
+    let reason = match look(dir, zone, seeds) {
+        Ok(remembered) => return Ok(remembered),
+        Err(reason) => reason,
     };
     // What cannot be read goes out of the way as well: a folder in the file's place could never be written over.
     let aside = path.with_extension("json.damaged");
     match fs::rename(&path, &aside) {
         Ok(()) => Err(StateError::Foreign { path, reason, aside }),
         Err(source) => Err(StateError::Stuck { path, reason, aside, source }),
+    }
+}
+
+/// The same for whoever only looks: a file that cannot be used is left where it is. The error is the reason.
+pub fn look(dir: &Path, zone: &str, seeds: &[Seed]) -> Result<Option<Remembered>, String> {
+    match read(&path(dir, zone)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+        Ok(text) => parse(&text, zone, seeds).map(Some),
     }
 }
 

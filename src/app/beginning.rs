@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     config::{Seed, ZoneConfig},
-    model::{Health, NodeHealth, NodeState, Scope, Source, Topology},
+    model::{Health, NodeHealth, NodeState, Source, Topology},
     state::{self, Remembered},
 };
 
@@ -23,7 +23,7 @@ impl Known {
         let known = state_dir.and_then(|dir| remembered(dir, &zone.name(), &zone.cluster.seeds));
         let (epoch, topology) = known.map_or((None, Topology::default()), |known| (Some(known.epoch), known.topology));
         let health = Health { disabled: !zone.health.enabled, ..Health::default() };
-        Known { epoch, topology: named(topology, zone), health }
+        Known { epoch, topology: topology.of_places(&zone.datacenters()), health }
     }
 
     /// What this process has learnt so far of a zone that is asked in another way from now on: everything, unless its
@@ -45,20 +45,8 @@ impl Known {
             }
             (true, false) => health.clone(),
         };
-        Known { epoch: None, topology: named(topology, zone), health }
+        Known { epoch: None, topology: topology.of_places(&zone.datacenters()), health }
     }
-}
-
-/// Names come from the configuration alone, so one that is gone from it is gone; kept, it would be a scope that can
-/// never have a node.
-fn named(mut topology: Topology, zone: &ZoneConfig) -> Topology {
-    let named = zone.datacenters();
-    topology.seen.retain(|scope| match scope {
-        Scope::Cluster => true,
-        Scope::Datacenter(dc) => named.contains_key(dc),
-        Scope::Rack(dc, rack) => named.get(dc).is_some_and(|racks| racks.contains(rack)),
-    });
-    topology
 }
 
 fn remembered(dir: &Path, zone: &str, seeds: &[Seed]) -> Option<Remembered> {

@@ -54,8 +54,9 @@ pub use self::{
 };
 use crate::{
     admin::{self, Hands, Sight},
-    config::{Config, Problem},
+    config::{Config, Problem, ServerConfig},
     controller::{Compiles, Controller, ZoneSet},
+    explain::{self, Explainer},
     journal::Journal,
     model::Overrides,
     reload::{self, Applied, Outcome, Requests, Trigger},
@@ -84,6 +85,8 @@ pub struct App {
     overrides: watch::Sender<Arc<Overrides>>,
     /// In force.
     config: Config,
+    /// The same of the server, for explanations.
+    answering: Arc<ArcSwap<ServerConfig>>,
     trigger: Trigger,
     /// Until somebody takes them.
     requests: Option<Requests>,
@@ -140,10 +143,13 @@ pub async fn start_on(config: &Config, passed: Vec<Passed>) -> Result<App, Start
     sight.connections = running.connections().clone();
     let (trigger, requests) = reload::requests();
     let reload = Some(Arc::new(trigger.clone()) as _);
-    let hands = Hands { pulse: Some(pulse.clone()), reload, ..Hands::default() };
+    let answering = Arc::new(ArcSwap::from_pointee(config.server.clone()));
+    let routes = explain::routes(Explainer::new(sight.table.clone(), answering.clone()));
+    let hands = Hands { pulse: Some(pulse.clone()), reload, routes, ..Hands::default() };
     let admin = AdminSide::serve(admin, &sight, hands, &mut tasks, &stop);
     let (config, requests) = (config.clone(), Some(requests));
-    let app = App { running, zones, sets, tasks, stop, sight, overrides, config, trigger, requests, admin, pulse };
+    let app =
+        App { running, zones, sets, tasks, stop, sight, overrides, config, answering, trigger, requests, admin, pulse };
     app.tell_addresses();
     Ok(app)
 }
@@ -257,6 +263,7 @@ impl App {
         if let Some(bound) = admin {
             self.admin.change(bound, &self.sight, &mut self.tasks, &self.stop);
         }
+        self.answering.store(Arc::new(config.server.clone()));
         self.config = config;
         self.sight.zones.store(Arc::new(self.zones.sights()));
         self.tell_addresses();

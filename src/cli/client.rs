@@ -81,8 +81,12 @@ impl ClientError {
 }
 
 impl ServerArgs {
+    /// The configuration file that was named.
+    pub(super) fn config_file(&self) -> Option<PathBuf> {
+        self.config.file.clone()
+    }
+
     /// Whether a server was named: then a command that can do without one must not.
-    #[allow(dead_code, reason = "for commands that can do without a server")]
     pub(super) fn is_named(&self) -> bool {
         self.server.is_some()
     }

@@ -16,6 +16,7 @@ mod check;
 mod client;
 mod compare;
 mod demo;
+mod explain;
 mod reload;
 mod serve;
 mod status;
@@ -67,6 +68,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Ask several servers over DNS, and say whether they tell the same
     Compare(compare::CompareArgs),
+    /// Tell how the answer to a question comes about, step by step
+    Explain(explain::ExplainArgs),
     /// Print the reference configuration: every option, commented, with its default
     Config,
 }
@@ -135,6 +138,7 @@ pub fn run() -> ExitCode {
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Compare(args) => compare::run(args),
+        Command::Explain(args) => explain::run(&args),
         Command::Config => {
             print!("{}", config::reference());
             0

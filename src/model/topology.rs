@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use super::{Node, Scope};
@@ -65,6 +66,17 @@ impl Topology {
     /// The members of a scope, by address.
     pub fn members_of<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a Member> {
         self.members.values().filter(move |member| self.in_scope(scope, &member.node))
+    }
+
+    /// Without scopes that are none of these datacenters and racks. Names come from the configuration alone, so one that is
+    /// gone from it is gone; kept, it would be a scope that can never have a node.
+    pub fn of_places(mut self, named: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Self {
+        self.seen.retain(|scope| match scope {
+            Scope::Cluster => true,
+            Scope::Datacenter(dc) => named.contains_key(dc),
+            Scope::Rack(dc, rack) => named.get(dc).is_some_and(|racks| racks.contains(rack)),
+        });
+        self
     }
 
     /// The members that the cluster lists now.

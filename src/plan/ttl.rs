@@ -210,6 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn before_a_drain_the_ttl_is_the_time_left_rounded_up() {
+        for (now, seconds) in [(0.0, 5), (95.0, 5), (95.5, 5), (96.0, 4), (98.9, 2), (99.0, 1), (99.9, 1)] {
+            assert_eq!(ttl(&drained(now), &zone()).seconds, seconds, "at {now}");
+        }
+        assert_eq!(ttl(&drained(97.0), &zone()).reason.to_string(), "10.0.0.1 is drained from 1970-01-12T13:48:20Z");
+        let mut other = drained(97.0);
+        other.overrides = Arc::default();
+        assert_eq!(ttl(&other, &zone()).reason, TtlReason::Base);
+    }
+
+    #[test]
     fn the_last_seconds_before_a_drain_are_looked_at_one_by_one() {
         let next = |now| Ttls::new(&drained(now), &zone()).next_change();
         for (now, expected) in [

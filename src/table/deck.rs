@@ -199,6 +199,37 @@ impl Deck {
             (Answers::Auto, Family::V4, IpAddr::V6(_)) => Shape::Several,
         }
     }
+
+    /// Why [`Deck::shape_for`] says what it says of an asker.
+    pub fn why_shape(&self, source: IpAddr) -> String {
+        let all = self.nodes.len();
+        match (self.answers, self.family, self.shape_for(source)) {
+            (Answers::Count(count), ..) => format!("answers = {count}"),
+            (Answers::All, ..) => "answers = 0: all there are".to_owned(),
+            (Answers::Auto, Family::V6, _) => {
+                "answers = \"auto\": resolvers sort IPv6 addresses, whatever their order (RFC 6724)".to_owned()
+            }
+            (Answers::Auto, Family::V4, Shape::Single) => {
+                let prefix = self.prefix;
+                format!("answers = \"auto\": {source} is in the /{prefix} of a node, where resolvers sort (RFC 6724)")
+            }
+            (Answers::Auto, Family::V4, Shape::Several) => {
+                let told = all.min(SEVERAL);
+                format!("answers = \"auto\": {told} of {all} nodes, none of them in the asker's own network")
+            }
+        }
+    }
+
+    /// The addresses of a row in the given shape, in order.
+    pub fn addresses(&self, index: usize, shape: Shape) -> Vec<IpAddr> {
+        let row = self.row(index, shape).octets;
+        let len = self.shapes[Shape::Single as usize].0;
+        let address = |data: &[u8]| match data.len() {
+            4 => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
+            _ => <[u8; 16]>::try_from(data).ok().map(IpAddr::from),
+        };
+        row.chunks_exact(len).filter_map(|record| address(&record[TTL.end + 2..])).collect()
+    }
 }
 
 /// A deck in a zone, with the cursors that deal it. The shapes have a cursor each, so that askers of one shape do not

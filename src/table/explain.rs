@@ -1,38 +1,102 @@
-//! How an answer comes about, in words.
+//! How the answers of a chain come about: from the same plan as the decks, for programs and for people.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
 
-use super::CompiledZone;
+use serde::Serialize;
+
+use super::{CompiledZone, ZonePlan};
 use crate::{
-    model::{Node, Scope},
-    plan::{Family, FamilyPlan, Serving},
+    model::{Member, Node, Scope},
+    plan::{Family, FamilyPlan, ScopePlan, Serving, TtlReason, Verdict},
 };
 
-/// Nodes told of, of each kind: even with every line at its longest (255 octets and 13 around them) the whole text
-/// then stays within one TCP message, whatever the cluster's size and names.
+/// Nodes told of in a text, of each kind: even with every line at its longest (255 octets and 13 around them) the whole
+/// text then stays within one TCP message, whatever the cluster's size and names.
 const NODES_TOLD: usize = 100;
 
-/// How a chain is answered: lines of at most 255 octets each, as one TXT record holds one line. Made from the same
-/// plan as the decks.
-///
-/// ```text
-/// scope=dc1/rack1 chain=dc1/rack1>dc1 epoch=1142827008 ttl=5s
-/// A: level 2 of 2 (dc1), 4 nodes, fallback
-/// AAAA: none in this scope
-/// in 127.0.1.121 dc1/rack2: up
-/// out 127.0.1.111 dc1/rack1: down: connection refused
-/// ```
-pub fn explain(zone: &CompiledZone, chain: usize) -> Vec<String> {
+/// Levels told of in a text, for each family and for the same reason.
+const LEVELS_TOLD: usize = 8;
+
+/// How a chain is answered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChainStory {
+    /// What its names stand for.
+    pub scope: String,
+    /// The scopes tried in order.
+    pub chain: Vec<String>,
+    /// The zone's epoch.
+    pub epoch: u32,
+    /// TTL of the answers of both families together, seconds.
+    pub ttl: u32,
+    /// What is out of the ordinary with the whole zone.
+    pub warnings: Vec<&'static str>,
+    /// A, then AAAA.
+    pub families: [FamilyStory; 2],
+    /// The nodes of all levels down to the one that is answered from, by address, those answered first.
+    pub nodes: Vec<NodeStory>,
+}
+
+/// How one address family of a chain is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FamilyStory {
+    /// `A` or `AAAA`.
+    pub rtype: &'static str,
+    /// `live`, `fallback`, `last known good`, `absent` or `unready`.
+    pub answer: &'static str,
+    /// The level that is answered from, counted from 1, and its scope.
+    pub level: Option<usize>,
+    /// Its scope.
+    pub from: Option<String>,
+    /// The nodes answered.
+    pub addresses: Vec<IpAddr>,
+    /// Seconds.
+    pub ttl: Option<u32>,
+    /// Why the TTL is what it is.
+    pub ttl_reason: Option<String>,
+    /// The levels above the one that is answered from, or all of them, and why they are not.
+    pub passed: Vec<LevelStory>,
+}
+
+/// A level of a chain that is not answered from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LevelStory {
+    /// Counted from 1.
+    pub level: usize,
+    /// Its scope.
+    pub scope: String,
+    /// Its nodes of the family.
+    pub nodes: usize,
+    /// Why it is not answered from.
+    pub why: String,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NodeStory {
+    /// Its address.
+    pub address: IpAddr,
+    /// `dc1/rack1`, `dc1` or `-`.
+    pub place: String,
+    /// Whether it is answered.
+    #[serde(rename = "in")]
+    pub is_in: bool,
+    /// Why.
+    pub why: String,
+    /// How much of its share it leads, 0 to 1, where it is answered.
+    pub weight: Option<f64>,
+    /// Until when it leads less than its share.
+    #[serde(serialize_with = "date")]
+    pub slow_start_until: Option<SystemTime>,
+}
+
+fn date<S: serde::Serializer>(date: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    date.map(|date| humantime::format_rfc3339_millis(date).to_string()).serialize(serializer)
+}
+
+/// How the chain of this index is answered; `None` where the zone has no such chain.
+pub fn story(zone: &CompiledZone, chain: usize) -> Option<ChainStory> {
     let plan = &zone.plan;
-    let Some(scope) = plan.scopes.get(chain) else { return Vec::new() };
-    let names: Vec<String> = scope.chain.iter().map(Scope::to_string).collect();
-    let mut lines = vec![format!(
-        "scope={} chain={} epoch={} ttl={}s",
-        names.first().map_or("", String::as_str),
-        names.join(">"),
-        zone.epoch,
-        plan.ttl(&zone.source, scope)
-    )];
+    let scope = plan.scopes.get(chain)?;
     let warnings = [
         (
             plan.is_stale(scope),
@@ -43,78 +107,176 @@ pub fn explain(zone: &CompiledZone, chain: usize) -> Vec<String> {
         (plan.panic, "panic: too many nodes are silent to us while the cluster lists them; the prober is distrusted"),
         (plan.flat, "the servers ignore dc and rack; every scope is the whole cluster"),
     ];
-    lines.extend(warnings.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text.to_owned()));
-    lines.extend([Family::V4, Family::V6].map(|family| told_family(scope.family(family), family, &names)));
+    Some(ChainStory {
+        scope: scope.chain.first().map_or_else(String::new, Scope::to_string),
+        chain: scope.chain.iter().map(Scope::to_string).collect(),
+        epoch: zone.epoch,
+        ttl: plan.ttl(&zone.source, scope),
+        warnings: warnings.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect(),
+        families: [Family::V4, Family::V6].map(|family| family_story(plan, scope, family)),
+        nodes: nodes(plan, scope),
+    })
+}
 
-    let served: BTreeMap<_, &Node> = scope.nodes().map(|node| (node.address, node)).collect();
-    let (mut inside, mut outside) = (Told::default(), Told::default());
+fn family_story(plan: &ZonePlan, scope: &ScopePlan, family: Family) -> FamilyStory {
+    let rtype = if family == Family::V4 { "A" } else { "AAAA" };
+    let served = scope.family(family);
+    let (answer, level) = match served {
+        FamilyPlan::Absent => ("absent", None),
+        FamilyPlan::Unready => ("unready", None),
+        FamilyPlan::Serve { level, serving, .. } => (
+            match (serving, level) {
+                (Serving::LastKnown, _) => "last known good",
+                (Serving::Live, 0) => "live",
+                (Serving::Live, _) => "fallback",
+            },
+            Some(*level),
+        ),
+    };
+    // Of a scope without the family no level is looked at.
+    let passed = if answer == "absent" { 0 } else { level.unwrap_or(scope.chain.len()) };
+    let levels = scope.chain.iter().take(passed).enumerate();
+    FamilyStory {
+        rtype,
+        answer,
+        level: level.map(|level| level + 1),
+        from: level.and_then(|level| scope.chain.get(level)).map(Scope::to_string),
+        addresses: served.nodes().iter().map(|node| node.address).collect(),
+        ttl: served.ttl().map(|ttl| ttl.seconds),
+        ttl_reason: served.ttl().map(|ttl| ttl.reason.to_string()),
+        passed: levels.map(|(level, scope)| passed_level(plan, scope, family, level)).collect(),
+    }
+}
+
+/// Why a level is not answered from.
+fn passed_level(plan: &ZonePlan, scope: &Scope, family: Family, level: usize) -> LevelStory {
+    let is_of_family = |member: &&Member| Family::of(member.node.address) == family;
+    let members: Vec<&Member> = plan.topology.members_of(scope).filter(is_of_family).collect();
+    let eligible = members.iter().filter(|member| plan.verdicts.is_eligible(member.node.address)).count();
+    let why = match (members.len(), eligible) {
+        (0, _) => "no node is known there".to_owned(),
+        (1, 0) => "its only node is out".to_owned(),
+        (all, 0) => format!("all {all} nodes are out"),
+        (all, some) => format!("{some} of {all} nodes are in"),
+    };
+    LevelStory { level: level + 1, scope: scope.to_string(), nodes: members.len(), why }
+}
+
+fn nodes(plan: &ZonePlan, scope: &ScopePlan) -> Vec<NodeStory> {
+    let served: BTreeMap<IpAddr, &Node> = scope.nodes().map(|node| (node.address, node)).collect();
+    let deepest = deepest_level(scope);
+    let mut nodes = Vec::new();
     for node in plan.nodes() {
-        let is_served = served.contains_key(&node.address);
+        let is_in = served.contains_key(&node.address);
         // Nodes of lower levels matter only when they are served.
         let level = scope.chain.iter().position(|scope| plan.flat || scope.contains(node));
-        if !is_served && level.is_none_or(|level| level > deepest_level(scope)) {
+        if !is_in && level.is_none_or(|level| level > deepest) {
             continue;
         }
-        let told = if is_served { &mut inside } else { &mut outside };
-        told.add(|| {
-            let verdict = plan.verdicts.get(node.address).map_or_else(String::new, ToString::to_string);
-            format!("{} {} {}: {verdict}", if is_served { "in" } else { "out" }, node.address, node.place())
+        let ramp = if is_in { plan.ramps.get(node.address) } else { None };
+        nodes.push(NodeStory {
+            address: node.address,
+            place: node.place(),
+            is_in,
+            why: plan.verdicts.get(node.address).map_or_else(String::new, Verdict::to_string),
+            weight: if is_in { plan.weight(node.address) } else { None },
+            slow_start_until: ramp.map(|ramp| ramp.until),
         });
     }
-    for Told { lines: nodes, more } in [inside, outside] {
-        lines.extend(nodes);
-        if more > 0 {
-            lines.push(format!("... and {more} more"));
-        }
-    }
-    lines.into_iter().map(cut).collect()
-}
-
-/// Nodes of one kind.
-#[derive(Default)]
-struct Told {
-    lines: Vec<String>,
-    /// How many are not told.
-    more: usize,
-}
-
-impl Told {
-    /// Adds a node, whose line is written only if it is told.
-    fn add(&mut self, line: impl FnOnce() -> String) {
-        match self.lines.len() < NODES_TOLD {
-            true => self.lines.push(line()),
-            false => self.more += 1,
-        }
-    }
+    nodes.sort_by_key(|node| !node.is_in);
+    nodes
 }
 
 /// The deepest level of the chain that any family is served from.
-fn deepest_level(scope: &crate::plan::ScopePlan) -> usize {
+fn deepest_level(scope: &ScopePlan) -> usize {
     let level = |plan: &FamilyPlan| if let FamilyPlan::Serve { level, .. } = plan { *level } else { 0 };
     level(&scope.v4).max(level(&scope.v6))
 }
 
-fn told_family(plan: &FamilyPlan, family: Family, chain: &[String]) -> String {
-    let rtype = if family == Family::V4 { "A" } else { "AAAA" };
-    match plan {
-        FamilyPlan::Absent => format!("{rtype}: none in this scope"),
-        FamilyPlan::Unready => format!("{rtype}: not ready, no node was ever known to serve"),
-        FamilyPlan::Serve { level, nodes, serving, .. } => {
-            let how = match (serving, level) {
-                (Serving::LastKnown, _) => "last known good",
-                (Serving::Live, 0) => "live",
-                (Serving::Live, _) => "fallback",
-            };
-            let plural = if nodes.len() == 1 { "" } else { "s" };
-            format!(
-                "{rtype}: level {} of {} ({}), {} node{plural}, {how}",
-                level + 1,
-                chain.len(),
-                chain[*level],
-                nodes.len()
-            )
+impl FamilyStory {
+    /// In one line.
+    pub fn line(&self, levels: usize) -> String {
+        let FamilyStory { rtype, answer, .. } = self;
+        match (*answer, self.level, &self.from) {
+            ("absent", ..) => format!("{rtype}: none in this scope"),
+            (_, Some(level), Some(from)) => {
+                let plural = if self.addresses.len() == 1 { "" } else { "s" };
+                format!("{rtype}: level {level} of {levels} ({from}), {} node{plural}, {answer}", self.addresses.len())
+            }
+            _ => format!("{rtype}: not ready, no node was ever known to serve"),
         }
     }
+
+    /// Why its TTL is not the configured one, in a line.
+    pub fn ttl_line(&self) -> Option<String> {
+        let reason = self.ttl_reason.as_ref().filter(|reason| **reason != TtlReason::Base.to_string())?;
+        Some(format!("{}: ttl={}s: {reason}", self.rtype, self.ttl?))
+    }
+}
+
+impl LevelStory {
+    /// In one line.
+    pub fn line(&self) -> String {
+        format!("not level {} ({}): {}", self.level, self.scope, self.why)
+    }
+}
+
+impl NodeStory {
+    /// In one line.
+    pub fn line(&self) -> String {
+        let NodeStory { address, place, why, .. } = self;
+        let mut line = format!("{} {address} {place}: {why}", if self.is_in { "in" } else { "out" });
+        if let (Some(until), Some(weight)) = (self.slow_start_until, self.weight) {
+            let until = humantime::format_rfc3339_seconds(until);
+            line.push_str(&format!(", leads {:.0} % of its share, slow start until {until}", weight * 100.0));
+        }
+        line
+    }
+}
+
+impl ChainStory {
+    /// In lines, the nodes bounded.
+    ///
+    /// ```text
+    /// scope=dc1/rack1 chain=dc1/rack1>dc1 epoch=1142827008 ttl=5s
+    /// A: level 2 of 2 (dc1), 4 nodes, fallback
+    /// A: not level 1 (dc1/rack1): all 2 nodes are out
+    /// AAAA: none in this scope
+    /// in 127.0.1.121 dc1/rack2: up
+    /// out 127.0.1.111 dc1/rack1: down: connection refused
+    /// ```
+    pub fn lines(&self) -> Vec<String> {
+        let ChainStory { scope, epoch, ttl, .. } = self;
+        let mut lines = vec![format!("scope={scope} chain={} epoch={epoch} ttl={ttl}s", self.chain.join(">"))];
+        lines.extend(self.warnings.iter().map(|warning| (*warning).to_owned()));
+        for family in &self.families {
+            lines.push(family.line(self.chain.len()));
+            let passed = family.passed.iter().take(LEVELS_TOLD);
+            lines.extend(passed.map(|level| format!("{}: {}", family.rtype, level.line())));
+            lines.extend(family.ttl_line());
+        }
+        lines.extend(node_lines(&self.nodes));
+        lines
+    }
+}
+
+/// Nodes in lines, so many of each kind, and how many are not told.
+fn node_lines(nodes: &[NodeStory]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for is_in in [true, false] {
+        let kind = nodes.iter().filter(|node| node.is_in == is_in);
+        lines.extend(kind.clone().take(NODES_TOLD).map(NodeStory::line));
+        let more = kind.count().saturating_sub(NODES_TOLD);
+        if more > 0 {
+            lines.push(format!("... and {more} more"));
+        }
+    }
+    lines
+}
+
+/// How a chain is answered: [`ChainStory::lines`] of at most 255 octets each, as one TXT record holds one line.
+pub fn explain(zone: &CompiledZone, chain: usize) -> Vec<String> {
+    story(zone, chain).map_or_else(Vec::new, |story| story.lines().into_iter().map(cut).collect())
 }
 
 /// A character-string holds at most 255 octets (RFC 1035 section 3.3); names of racks are free text.

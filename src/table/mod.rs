@@ -18,6 +18,7 @@
 //! | [`NameIndex`] | the owner names of one zone, by hash |
 //! | [`Deck`] | the dealt rows of one scope and address family, each row a complete answer section |
 //! | [`Dealer`] | one worker's cursors: which row of each deck comes next |
+//! | story | how the answers of a chain come about, for people |
 //! | [`Body`] | everything of a fixed response behind its question, with the places of pointers to the apex |
 //! | [`Remark`] | what an answer says of itself beyond its rcode: an extended DNS error |
 //! | epoch | number of a compiled zone: grows with every change, and is the SOA serial |
@@ -37,7 +38,7 @@ mod wire;
 pub use compile::{CompiledZone, compile_zone, next_epoch};
 pub use dealer::Dealer;
 pub use deck::{Dealt, Deck, Row, Shape};
-pub use explain::explain;
+pub use explain::{ChainStory, FamilyStory, LevelStory, NodeStory, explain, story};
 pub use index::NameIndex;
 pub use lookup::{Answer, Entry, Found, Table, ZoneInTable};
 pub use names::{Refusal, ScopeNames, conflicts, scope_names};

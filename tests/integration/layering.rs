@@ -12,25 +12,26 @@ use std::{
 
 /// Every module, from the bottom up, and the modules it may know: only ones above it here. `*` knows all.
 const LAYERS: &[(&str, &str)] = &[
-    ("model", ""),                              // plain values
-    ("config", "model"),                        // what operators wrote
-    ("zone", "config"),                         // zone files, labels
-    ("plan", "config model"),                   // who is answered, and in which order
-    ("table", "config model plan zone"),        // everything all zones can answer, compiled
-    ("http", "config model"),                   // one GET to one node
-    ("journal", ""),                            // the last changes
-    ("discovery", "config http journal model"), // which nodes there are
-    ("health", "config http journal model"),    // which of them serve
-    ("server", "config model table"),           // packets in, replies out; knows nothing of where the Table comes from
-    ("state", "config model"),                  // the last topology on disk
-    ("reload", "config"),                       // who asks for a reload, files, what differs
-    ("sim", ""),                                // a simulated cluster: must not share the server's mistakes
-    ("telemetry", ""),                          // logs
-    ("service", "config model plan table"),     // the supervisor that started us; giving root up
-    ("controller", "*"),                        // compiles what discovery and health find
-    ("admin", "*"),                             // what operators see
-    ("app", "*"),                               // assembles everything
-    ("cli", "*"),                               // commands
+    ("model", ""),                                      // plain values
+    ("config", "model"),                                // what operators wrote
+    ("zone", "config"),                                 // zone files, labels
+    ("plan", "config model"),                           // who is answered, and in which order
+    ("table", "config model plan zone"),                // everything all zones can answer, compiled
+    ("http", "config model"),                           // one GET to one node
+    ("journal", ""),                                    // the last changes
+    ("discovery", "config http journal model"),         // which nodes there are
+    ("health", "config http journal model"),            // which of them serve
+    ("server", "config model table"), // packets in, replies out; knows nothing of where the Table comes from
+    ("explain", "config model plan server table zone"), // how an answer comes about: asks as a query does
+    ("state", "config model"),        // the last topology on disk
+    ("reload", "config"),             // who asks for a reload, files, what differs
+    ("sim", ""),                      // a simulated cluster: must not share the server's mistakes
+    ("telemetry", ""),                // logs
+    ("service", "config model plan table"), // the supervisor that started us; giving root up
+    ("controller", "*"),              // compiles what discovery and health find
+    ("admin", "*"),                   // what operators see
+    ("app", "*"),                     // assembles everything
+    ("cli", "*"),                     // commands
     ("main", "*"),
     ("lib", "*"),
 ];
@@ -38,7 +39,7 @@ const LAYERS: &[(&str, &str)] = &[
 /// Crates that these places only may use, so that they can be replaced, and their quirks stay there.
 const ONLY_IN: &[(&str, &str)] = &[
     ("reqwest", "http.rs cli/client.rs"), // towards the nodes, and towards another server of this program
-    ("axum", "admin/"),
+    ("axum", "admin/ explain/routes.rs"),
     ("prometheus_client", "admin/metrics/"),
     ("figment", "config/load.rs"),
     ("toml", "config/"),

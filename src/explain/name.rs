@@ -1,0 +1,201 @@
+//! Where a name is, and what it has.
+
+use std::net::IpAddr;
+
+use hickory_proto::rr::{Name, RecordType};
+use serde::Serialize;
+
+use super::{Question, permission};
+use crate::{
+    plan::{Family, TtlReason},
+    table::{Answer, ChainStory, Dealer, Entry, Found, Shape, Table, ZoneInTable, story as chain_story, wire_name},
+    zone::label::node_label,
+};
+
+/// Rows told: enough to see that the leaders change.
+const ROWS_TOLD: usize = 5;
+
+/// Labels in front of a scope's name that ask for its services.
+const SERVICES: [&[u8]; 2] = [b"_alternator", b"_tcp"];
+
+/// One name.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NameStory {
+    /// The name.
+    pub name: String,
+    /// The zone it is in; `None` for none of ours.
+    pub zone: Option<String>,
+    /// Who may ask, by the zone's own rules.
+    pub access: Option<&'static str>,
+    /// `outside`, `missing`, `empty`, `alias`, `static`, `scope`, `services`, `explanation`, `node`, `own` (SOA, name
+    /// servers), or `nodata`: there is something by that name, but not of that type.
+    pub kind: &'static str,
+    /// The same in words.
+    pub what: String,
+    /// The types it has.
+    pub types: Vec<String>,
+    /// Where an alias leads.
+    pub target: Option<String>,
+    /// How its scope is answered.
+    pub scope: Option<ChainStory>,
+    /// How its addresses are dealt.
+    pub deal: Option<DealStory>,
+}
+
+/// The deck that an answer is dealt from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DealStory {
+    /// TTL of its records, seconds.
+    pub ttl: u32,
+    /// Why it is that.
+    pub ttl_reason: String,
+    /// `several` or `single`.
+    pub shape: &'static str,
+    /// Addresses in an answer of that shape.
+    pub records: u16,
+    /// Why this client gets that shape.
+    pub why: String,
+    /// The nodes that it deals.
+    pub nodes: usize,
+    /// Rows in it; the next query is answered with the next row.
+    pub rows: usize,
+    /// Whether some nodes lead more often than others.
+    pub is_weighed: bool,
+    /// Rows that follow one another, from a random one on, as each worker begins.
+    pub next: Vec<Vec<IpAddr>>,
+}
+
+/// What the table has for a name, and where an alias leads.
+pub(super) fn story(table: &Table, name: Name, question: &Question, seed: u64) -> (NameStory, Option<Name>) {
+    let lower = name.to_lowercase();
+    let mut story = NameStory {
+        name: name.to_string(),
+        zone: None,
+        access: None,
+        kind: "outside",
+        what: "in no zone of this server".to_owned(),
+        types: Vec::new(),
+        target: None,
+        scope: None,
+        deal: None,
+    };
+    let (zone, entry) = match table.find(&wire_name(&lower)) {
+        Found::Outside => return (story, None),
+        Found::Missing(zone) => (zone, None),
+        Found::Name(zone, entry) => (zone, Some(entry)),
+    };
+    let config = &zone.zone.source.config;
+    story.zone = Some(config.name());
+    story.access = Some(permission(config.access.verdict(question.client)));
+    let Some(entry) = entry else {
+        (story.kind, story.what) = ("missing", "neither it nor anything below it exists".to_owned());
+        return (story, None);
+    };
+    story.types = entry.answers.iter().map(|(rtype, _)| RecordType::from(*rtype).to_string()).collect();
+    let told = Told { zone, name: &lower, entry, question };
+    (story.kind, story.what) = told.what();
+    story.scope = told.chain().and_then(|chain| chain_story(&zone.zone, chain));
+    story.deal = told.deal(seed);
+    let follows = entry.answer(question.rtype.into()).is_none() && question.rtype != RecordType::ANY;
+    let target = entry.alias.clone().filter(|_| follows);
+    story.target = target.as_ref().map(Name::to_string);
+    (story, target)
+}
+
+/// A name that exists.
+struct Told<'a> {
+    zone: &'a ZoneInTable,
+    name: &'a Name,
+    entry: &'a Entry,
+    question: &'a Question,
+}
+
+impl Told<'_> {
+    /// What it is, in a word and in words.
+    fn what(&self) -> (&'static str, String) {
+        let rtype = self.question.rtype;
+        let has = || {
+            let types: Vec<String> =
+                self.entry.answers.iter().map(|(rtype, _)| RecordType::from(*rtype).to_string()).collect();
+            types.join(", ")
+        };
+        match (self.entry.answer(rtype.into()), &self.entry.alias) {
+            (_, Some(target)) => ("alias", format!("an alias of {target} by the zone file")),
+            (None, None) if self.entry.answers.is_empty() => {
+                ("empty", "an empty non-terminal: names below it exist, it has nothing itself".to_owned())
+            }
+            (None, None) if rtype == RecordType::ANY => ("nodata", format!("has {}", has())),
+            (None, None) => ("nodata", format!("has {}, no {rtype}", has())),
+            (Some(Answer::Dealt(_) | Answer::Unready(_)), _) if rtype != RecordType::SRV => {
+                ("scope", "stands for a scope of the cluster".to_owned())
+            }
+            (Some(Answer::Explain(_)), _) => ("explanation", "tells how a scope is answered".to_owned()),
+            (Some(Answer::Fixed(_) | Answer::Dealt(_) | Answer::Unready(_)), _) => self.fixed(),
+        }
+    }
+
+    /// What an answer is that is always the same.
+    fn fixed(&self) -> (&'static str, String) {
+        let source = &self.zone.zone.source;
+        let of_file =
+            |name: &Name| source.statics.records.get(name).is_some_and(|sets| sets.contains_key(&self.question.rtype));
+        if self.chain().is_some() && self.question.rtype == RecordType::SRV {
+            return ("services", "the services of a scope of the cluster".to_owned());
+        }
+        if of_file(self.name) {
+            return ("static", "a record of the zone file".to_owned());
+        }
+        let node = self.zone.zone.plan.nodes().find(|node| {
+            let own = self.name.iter().next().is_some_and(|label| label == node_label(node.address).as_bytes());
+            own && self.name.base_name() == source.config.apex.to_lowercase()
+        });
+        if let Some(node) = node {
+            return ("node", format!("the own name of node {} ({}), whatever its health", node.address, node.place()));
+        }
+        // A wildcard answers for names that have nothing themselves.
+        let mut above = self.name.base_name();
+        while above.num_labels() >= source.config.apex.num_labels() && !above.is_root() {
+            if above.prepend_label("*").is_ok_and(|wildcard| of_file(&wildcard)) {
+                return ("static", format!("a record of the zone file, of the wildcard *.{above}"));
+            }
+            above = above.base_name();
+        }
+        ("own", "made by this server: its SOA, or its own name as name server".to_owned())
+    }
+
+    /// The chain behind the name, directly or by the labels in front of a scope's name.
+    fn chain(&self) -> Option<usize> {
+        if let Some(Answer::Explain(chain)) = self.entry.answer(self.question.rtype.into()) {
+            return Some(*chain);
+        }
+        let names = &self.zone.zone.plan.names.names;
+        let below_services = || {
+            let labels: Vec<&[u8]> = self.name.iter().take(SERVICES.len()).collect();
+            (labels == SERVICES).then(|| self.name.base_name().base_name())
+        };
+        names.get(self.name).or_else(|| names.get(&below_services()?)).copied()
+    }
+
+    /// How its addresses are dealt.
+    fn deal(&self, seed: u64) -> Option<DealStory> {
+        let Some(Answer::Dealt(index)) = self.entry.answer(self.question.rtype.into()) else { return None };
+        let deck = &self.zone.zone.dealt.get(*index)?.deck;
+        let shape = deck.shape_for(self.question.client);
+        let family = if self.question.rtype == RecordType::A { Family::V4 } else { Family::V6 };
+        let scope = self.chain().and_then(|chain| self.zone.zone.plan.scopes.get(chain));
+        let ttl = scope.and_then(|scope| scope.family(family).ttl());
+        let mut dealer = Dealer::new(seed);
+        let rows = (0..ROWS_TOLD.min(deck.rows())).map(|_| deck.addresses(dealer.next(0, deck.rows()), shape));
+        Some(DealStory {
+            ttl: deck.ttl(),
+            ttl_reason: ttl.map_or(TtlReason::Base.to_string(), |ttl| ttl.reason.to_string()),
+            shape: if shape == Shape::Single { "single" } else { "several" },
+            records: deck.row(0, shape).records,
+            why: deck.why_shape(self.question.client),
+            nodes: deck.nodes().len(),
+            rows: deck.rows(),
+            is_weighed: deck.weights().is_some(),
+            next: rows.collect(),
+        })
+    }
+}
