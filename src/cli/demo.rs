@@ -1,11 +1,20 @@
-//! `alternator-dns demo`: the embedded default. A simulated cluster, served.
+//! `alternator-dns demo`: the embedded default. A simulated cluster, served, with its status page.
 
-use std::{collections::BTreeSet, net::IpAddr, net::SocketAddr, time::Duration};
+mod nodes;
+mod traffic;
 
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use self::nodes::DemoNodes;
 use super::{DemoArgs, FAILED, StopSignals, run_async};
 use crate::{
+    admin::{Hands, NodeSwitch},
     app::{self, App, StartError},
-    config::{Config, Seed, ServerConfig, ZoneConfig},
+    config::{AdminConfig, Config, Seed, ServerConfig, ZoneConfig},
     sim::{Cluster, ClusterSpec, NodeSpec},
     telemetry,
 };
@@ -15,6 +24,9 @@ const ZONE: &str = "alternator.local.";
 
 /// Where the demo answers, unless somebody else does.
 const PORT: u16 = 5300;
+
+/// Where its status page is, unless somebody else is there.
+const PAGE_PORT: u16 = 8053;
 
 /// Further ports tried when the first is taken.
 const OTHER_PORTS: u16 = 100;
@@ -48,7 +60,8 @@ async fn demo(chaos: bool, mut signals: StopSignals) -> u8 {
             return FAILED;
         }
     };
-    let mut app = match start(&nodes, cluster.port()).await {
+    let cluster = Arc::new(DemoNodes::new(cluster));
+    let mut app = match start(&nodes, &cluster).await {
         Ok(app) => app,
         Err(error) => {
             eprintln!("alternator-dns: {error}");
@@ -57,25 +70,30 @@ async fn demo(chaos: bool, mut signals: StopSignals) -> u8 {
     };
     // The demo has no configuration that could be loaded again.
     drop(app.take_requests());
-    print!("{}", introduction(&nodes, cluster.port(), app.addresses().first().copied()));
+    let dns = app.addresses().first().copied().unwrap_or_else(|| (Ipv4Addr::LOCALHOST, PORT).into());
+    print!("{}", introduction(&nodes, cluster.port(), dns.port(), app.admin().first().copied()));
     let code = tokio::select! {
         () = signals.received() => 0,
         ended = app.ended() => {
             tracing::error!("{ended}");
             FAILED
         }
-        () = wreak(&cluster, &nodes, chaos) => 0,
+        () = wreak(&cluster, chaos) => 0,
+        () = traffic::ask(dns, ZONE, &nodes, cluster.wanted()) => 0,
     };
     app.stop().await;
     code
 }
 
-/// Serves the demo's zone on the first free port.
-async fn start(nodes: &[NodeSpec], node_port: u16) -> Result<App, StartError> {
-    let mut port = PORT;
+/// Serves the demo's zone and its status page, each on the first free port.
+async fn start(nodes: &[NodeSpec], cluster: &Arc<DemoNodes>) -> Result<App, StartError> {
+    let (mut port, mut page_port) = (PORT, PAGE_PORT);
     loop {
-        match app::start(&config(nodes, node_port, port)).await {
+        let hands = Hands { demo: Some(cluster.clone()), ..Hands::default() };
+        let config = config(nodes, cluster.port(), port, page_port);
+        match app::start_with(&config, Vec::new(), hands).await {
             Err(StartError::Bind(error)) if error.is_in_use() && port < PORT + OTHER_PORTS => port += 1,
+            Err(StartError::Admin(error)) if error.is_in_use() && page_port < PAGE_PORT + OTHER_PORTS => page_port += 1,
             result => {
                 if port != PORT && result.is_ok() {
                     println!("Port {PORT} is taken by another program; using {port}.\n");
@@ -86,7 +104,7 @@ async fn start(nodes: &[NodeSpec], node_port: u16) -> Result<App, StartError> {
     }
 }
 
-fn config(nodes: &[NodeSpec], node_port: u16, port: u16) -> Config {
+fn config(nodes: &[NodeSpec], node_port: u16, port: u16, page_port: u16) -> Config {
     let mut zone = ZoneConfig::new(hickory_proto::rr::Name::from_ascii(ZONE).unwrap_or_default());
     // One seed is enough: the datacenters are named, and everything else is learnt.
     zone.cluster.seeds = nodes.first().map(|node| Seed::Address(node.address)).into_iter().collect();
@@ -97,12 +115,14 @@ fn config(nodes: &[NodeSpec], node_port: u16, port: u16) -> Config {
             racks.push(node.rack.as_str().into());
         }
     }
-    let listen = vec![SocketAddr::from(([127, 0, 0, 1], port))];
-    Config { server: ServerConfig { listen, ..ServerConfig::default() }, zones: vec![zone] }
+    let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+    let page = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, page_port))];
+    // Taken, the port is not waited for: there are others.
+    let admin = AdminConfig { listen: page, is_default: false, token_file: None };
+    Config { server: ServerConfig { listen, admin, ..ServerConfig::default() }, zones: vec![zone] }
 }
 
-fn introduction(nodes: &[NodeSpec], node_port: u16, address: Option<SocketAddr>) -> String {
-    let dns_port = address.map_or(PORT, |address| address.port());
+fn introduction(nodes: &[NodeSpec], node_port: u16, dns_port: u16, page: Option<SocketAddr>) -> String {
     let mut text = format!("A simulated Alternator cluster, nodes on port {node_port}:\n\n");
     let mut places: Vec<(&str, &str)> = Vec::new();
     for node in nodes {
@@ -129,6 +149,9 @@ fn introduction(nodes: &[NodeSpec], node_port: u16, address: Option<SocketAddr>)
     ] {
         text.push_str(&format!("  dig +short -p {dns_port} @127.0.0.1 {question:<39} # {comment}\n"));
     }
+    if let Some(page) = page {
+        text.push_str(&format!("\nThe status page, with buttons that stop and start these nodes: http://{page}\n"));
+    }
     text.push_str(
         "\nAn answer holds eight addresses, led by another one each time; asked from 127.0.1.x, the nodes' own subnet,\n\
          it holds one. Ctrl-C ends the demo; `demo --chaos` stops and restarts nodes meanwhile.\n",
@@ -137,31 +160,24 @@ fn introduction(nodes: &[NodeSpec], node_port: u16, address: Option<SocketAddr>)
 }
 
 /// Stops and restarts random nodes, and tells; without chaos, waits forever.
-async fn wreak(cluster: &Cluster, nodes: &[NodeSpec], chaos: bool) {
+async fn wreak(cluster: &DemoNodes, chaos: bool) {
     if !chaos {
         return std::future::pending().await;
     }
     println!("\nChaos: a node stops or returns every {} seconds.\n", CHAOS_EVERY.as_secs());
-    let mut stopped: BTreeSet<IpAddr> = BTreeSet::new();
     loop {
         tokio::time::sleep(CHAOS_EVERY).await;
+        let stopped = cluster.that_run(false);
         let return_one = stopped.len() >= CHAOS_STOPS || (!stopped.is_empty() && fastrand::bool());
-        let choice: Vec<&NodeSpec> =
-            nodes.iter().filter(|node| stopped.contains(&node.address) == return_one).collect();
+        let choice = if return_one { stopped } else { cluster.that_run(true) };
         let Some(node) = fastrand::choice(choice) else { continue };
-        let (verb, result) = if return_one {
-            stopped.remove(&node.address);
-            ("returned", cluster.start_node(node.address).await)
-        } else {
-            stopped.insert(node.address);
-            ("stopped ", cluster.stop(node.address).await)
-        };
-        match result {
+        let verb = if return_one { "returned" } else { "stopped " };
+        match cluster.switch(node.address, return_one).await {
             Ok(()) => {
                 let time = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
                 println!("{time}  {verb}  {}/{}  {}", node.datacenter, node.rack, node.address);
             }
-            Err(error) => eprintln!("alternator-dns: {}: {error}", node.address),
+            Err(error) => eprintln!("alternator-dns: {error}"),
         }
     }
 }
