@@ -359,7 +359,7 @@ impl ZoneStatus {
                 since: health.and_then(|health| health.since).map(rfc3339),
                 probe_seconds: sight.and_then(|sight| sight.probes.last(node.address)).map(|took| took.as_secs_f64()),
                 led: leads.and_then(|leads| leads.get(&node.address)).copied().unwrap_or_default(),
-                weight: None,
+                weight: plan.weight(node.address),
                 forced: forced(node),
             }
         };
