@@ -5,6 +5,7 @@
 //! | GET `/livez` | 200 as long as the controller gets on, 503 once it has not for half a minute |
 //! | GET `/readyz` | 200 once every zone had something to answer, 503 before; the body names the zones that have not |
 //! | GET `/metrics` | everything counted and measured, for Prometheus (`metrics` says how it is named) |
+//! | GET `/` | the status page, for people (`page`) |
 //! | GET `/status.json` | everything, as [`Status`] |
 //! | GET `/events.json?since=N` | the changes after number N that are still known |
 //! | GET `/events` | changes as they come, and every second a [`Brief`]: server-sent events (`events`) |
@@ -35,6 +36,7 @@ mod guard;
 mod life;
 mod listen;
 mod metrics;
+mod page;
 mod patience;
 mod reply;
 mod sight;
@@ -68,6 +70,7 @@ use crate::service::Pulse;
 
 pub use events::{Brief, ZoneBrief};
 pub use listen::{BindError, Bound, Listeners, bind, bind_with};
+pub use page::{NodeSwitch, SwitchError};
 pub use reply::Problem;
 pub use sight::{Reloads, Sight, ZoneSight};
 pub use status::{
@@ -95,6 +98,8 @@ pub struct Hands {
     /// Whether every zone had something to answer. It stays so: a zone that comes later, and is not ready, is no reason
     /// to take the others out of service.
     pub was_ready: Arc<AtomicBool>,
+    /// Nodes that the page stops and starts; `None` = they are real.
+    pub demo: Option<Arc<dyn NodeSwitch>>,
 }
 
 /// Loads everything anew.
@@ -118,7 +123,8 @@ struct Site {
 impl Bound {
     /// Serves until told to stop, and then for as long as requests under way may take (half a second).
     pub async fn serve(self, sight: Sight, hands: Hands, stop: CancellationToken) {
-        let Hands { pulse, reload, routes, was_ready } = hands;
+        let Hands { pulse, reload, routes, was_ready, demo } = hands;
+        let routes = routes.merge(page::routes(demo));
         let site = Arc::new(Site {
             sight,
             reload,

@@ -101,6 +101,11 @@ pub async fn start(config: &Config) -> Result<App, StartError> {
 
 /// Starts a server that listens on sockets passed to this process wherever they fit.
 pub async fn start_on(config: &Config, passed: Vec<Passed>) -> Result<App, StartError> {
+    start_with(config, passed, Hands::default()).await
+}
+
+/// [`start_on`], with an HTTP side that may do more than what every server's may.
+pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
     let (names, sockets): (Vec<String>, Vec<OwnedFd>) =
         passed.into_iter().map(|passed| (passed.name, passed.socket)).unzip();
@@ -145,7 +150,7 @@ pub async fn start_on(config: &Config, passed: Vec<Passed>) -> Result<App, Start
     let reload = Some(Arc::new(trigger.clone()) as _);
     let answering = Arc::new(ArcSwap::from_pointee(config.server.clone()));
     let routes = explain::routes(Explainer::new(sight.table.clone(), answering.clone()));
-    let hands = Hands { pulse: Some(pulse.clone()), reload, routes, ..Hands::default() };
+    let hands = Hands { pulse: Some(pulse.clone()), reload, routes, ..hands };
     let admin = AdminSide::serve(admin, &sight, hands, &mut tasks, &stop);
     let (config, requests) = (config.clone(), Some(requests));
     let app =
