@@ -1,6 +1,6 @@
 // The demo's buttons: stop and start simulated nodes, and traffic to look at.
 
-import { element, setAttribute, setHidden, setText } from "./dom.js";
+import { beside, element, setAttribute, setHidden, setText } from "./dom.js";
 
 export class Demo {
     // `tell(text)` says what failed.
@@ -20,7 +20,7 @@ export class Demo {
     // Which nodes run: the server knows, for others stop and start them too.
     async look() {
         try {
-            const response = await fetch("demo/nodes", { cache: "no-store" });
+            const response = await fetch(beside("demo/nodes"), { cache: "no-store" });
             if (response.ok) this.know(await response.json());
         } catch {
             // The feed tells when the server is lost.
@@ -34,7 +34,7 @@ export class Demo {
     }
 
     async post(path, body) {
-        const response = await fetch(path, {
+        const response = await fetch(beside(path), {
             method: "POST",
             headers: { "Content-Type": "application/json" },
             body: JSON.stringify(body),

@@ -1,5 +1,8 @@
 // Elements made and kept up to date without ever parsing text: names of racks are free text of others.
 
+// An address beside the page's, which may have been opened with a password in its own; fetch refuses those.
+export const beside = (path) => new URL(path, location.origin + location.pathname).href;
+
 const SVG = "http://www.w3.org/2000/svg";
 
 // An element with properties, attributes (`aria-*`, `data-*`, `role`, `for`) and children.

@@ -3,6 +3,8 @@
 // An old picture must never look live: the feed always knows when the picture was right for the last time, and says
 // "lost" as soon as that is too long ago or the server is known to be gone.
 
+import { beside } from "./dom.js";
+
 // Between polls while no events arrive.
 const POLL_EVERY = 2000;
 
@@ -55,7 +57,7 @@ export class Feed {
     open() {
         this.stream?.close();
         this.openedAt = Date.now();
-        this.stream = new EventSource("events");
+        this.stream = new EventSource(beside("events"));
         // It may be another process that answers now.
         this.stream.addEventListener("open", () => this.doubt());
         this.stream.addEventListener("error", () => this.doubt());
@@ -140,7 +142,7 @@ export class Feed {
     }
 
     async get(path) {
-        const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(REQUEST_WITHIN) });
+        const response = await fetch(beside(path), { cache: "no-store", signal: AbortSignal.timeout(REQUEST_WITHIN) });
         if (!response.ok) throw new Error(`the server answers with status ${response.status}`);
         return response.text();
     }

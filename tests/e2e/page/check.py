@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Uses the status page as a person does, in Chromium, and says what is not as it should be.
 
-check.py DRIVER-PORT PAGE-URL DNS-PORT SERVER-PID SHOTS PROFILE: a demo serves the page; it is killed at the end.
+check.py DRIVER-PORT PAGE-URL DNS-PORT SERVER-PID TOKEN-URL SHOTS PROFILE: a demo serves the page; it is killed at the
+end. TOKEN-URL is the page of a server that wants a token, with it.
 Pictures of every scene are put into the folder SHOTS.
 """
 
@@ -289,6 +290,14 @@ def silent_stream(browser, page_url, shots):
     browser.log("browser")
 
 
+def with_token(browser, url):
+    """A browser's dialogue asks for it as a password; here it is in the address."""
+    browser.open(url)
+    browser.until("the page of a server with a token is live", "return document.body.dataset.connection === 'live'")
+    must(browser.run("return document.querySelector('#demo').hidden"), "with its token, a server's page is live; it has no buttons")
+    quiet(browser, "with a token")
+
+
 def lost(browser, page_url, pid, shots):
     browser.view(1280, 800)
     browser.open(page_url)
@@ -305,7 +314,7 @@ def lost(browser, page_url, pid, shots):
 
 
 def main():
-    driver_port, page_url, dns_port, pid, shots, profile = sys.argv[1:]
+    driver_port, page_url, dns_port, pid, token_url, shots, profile = sys.argv[1:]
     shots = pathlib.Path(shots)
     with Browser(int(driver_port), profile) as browser:
         # What the browser shows and asks for before that is its own.
@@ -325,6 +334,7 @@ def main():
         quiet(browser, "the demo")
         only_from(browser, page_url)
         stage_scenes(browser, page_url, shots)
+        with_token(browser, token_url)
         silent_stream(browser, page_url, shots)
         lost(browser, page_url, int(pid), shots)
 
