@@ -98,25 +98,36 @@ struct NodeLine {
 ///
 /// Nodes of another cluster ([`is_same_cluster`]) are not taken over.
 pub fn load(dir: &Path, zone: &str, seeds: &[Seed]) -> Result<Option<Remembered>, StateError> {
-    let path = path(dir, zone);
-    let reason = match look(dir, zone, seeds) {
-        Ok(remembered) => return Ok(remembered),
-        Err(reason) => reason,
-    };
-    // What cannot be read goes out of the way as well: a folder in the file's place could never be written over.
-    let aside = path.with_extension("json.damaged");
-    match fs::rename(&path, &aside) {
-        Ok(()) => Err(StateError::Foreign { path, reason, aside }),
-        Err(source) => Err(StateError::Stuck { path, reason, aside, source }),
-    }
+    load_file(&path(dir, zone), |text| parse(text, zone, seeds))
 }
 
 /// The same for whoever only looks: a file that cannot be used is left where it is. The error is the reason.
 pub fn look(dir: &Path, zone: &str, seeds: &[Seed]) -> Result<Option<Remembered>, String> {
-    match read(&path(dir, zone)) {
+    look_at(&path(dir, zone), |text| parse(text, zone, seeds))
+}
+
+/// Reads a file of ours; `None` where there is none. One that cannot be read, or that `parse` says is wrong, is set
+/// aside.
+pub(crate) fn load_file<T>(
+    path: &Path,
+    parse: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Option<T>, StateError> {
+    look_at(path, parse).map_err(|reason| {
+        // What cannot be read goes out of the way as well: a folder in the file's place could never be written over.
+        let (path, aside) = (path.to_owned(), path.with_extension("json.damaged"));
+        match fs::rename(&path, &aside) {
+            Ok(()) => StateError::Foreign { path, reason, aside },
+            Err(source) => StateError::Stuck { path, reason, aside, source },
+        }
+    })
+}
+
+fn look_at<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<Option<T>, String> {
+    match read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.to_string()),
-        Ok(text) => parse(&text, zone, seeds).map(Some),
+        Ok(text) if text.len() as u64 > MAX_BYTES => Err(format!("longer than {MAX_BYTES} bytes")),
+        Ok(text) => parse(&text).map(Some),
     }
 }
 
@@ -127,9 +138,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn parse(text: &[u8], zone: &str, seeds: &[Seed]) -> Result<Remembered, String> {
-    if text.len() as u64 > MAX_BYTES {
-        return Err(format!("longer than {MAX_BYTES} bytes"));
-    }
     let file: StateFile = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     if file.format != FORMAT || file.version != VERSION {
         return Err(format!("format \"{}\", version {}", file.format, file.version));
@@ -192,15 +200,20 @@ pub fn save(
     let (format, zone_name) = (FORMAT.to_owned(), zone.to_owned());
     let file = StateFile { format, version: VERSION, zone: zone_name, epoch, seeds, nodes, scopes };
     let path = path(dir, zone);
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(dir)?;
-        let temporary = path.with_extension("json.new");
-        let mut new = File::create(&temporary)?;
-        new.write_all(&serde_json::to_vec_pretty(&file)?)?;
-        new.sync_all()?;
-        fs::rename(&temporary, &path)
-    };
+    let write = || replace_file(&path, &serde_json::to_vec_pretty(&file)?);
     write().map_err(|source| StateError::Io { path: path.clone(), source })
+}
+
+/// Writes a file of ours, whose name ends in `.json`: a new file beside the old one, synced, then renamed over it.
+pub(crate) fn replace_file(path: &Path, text: &[u8]) -> io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    let temporary = path.with_extension("json.new");
+    let mut new = File::create(&temporary)?;
+    new.write_all(text)?;
+    new.sync_all()?;
+    fs::rename(&temporary, path)
 }
 
 /// Whether the next start should count the node as one that served. When nothing serves any more (not `any_up`), the nodes
@@ -223,11 +236,12 @@ fn is_up(health: &Health, address: IpAddr) -> bool {
 }
 
 /// A zone's file. Zone names are DNS names, which may hold any octet once unescaped; in a file name only the harmless
-/// ones stay.
+/// ones stay. Names of one label that stand for files of ours get a mark, since `overrides.json` is none of a zone's.
 fn path(dir: &Path, zone: &str) -> PathBuf {
     let harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let name: String = zone.chars().map(|c| if harmless(c) { c } else { '%' }).collect();
-    dir.join(format!("{}.json", name.trim_start_matches('.')))
+    let mark = if zone.eq_ignore_ascii_case("overrides") { "%" } else { "" };
+    dir.join(format!("{mark}{}.json", name.trim_start_matches('.')))
 }
 
 /// What decides whether a state is worth writing again: everything in the file but the epoch.
@@ -320,5 +334,6 @@ mod tests {
     #[test]
     fn no_zone_name_leaves_the_folder() {
         assert_eq!(path(Path::new("/s"), "../../etc/passwd"), Path::new("/s/%..%etc%passwd.json"));
+        assert_eq!(path(Path::new("/s"), "overrides"), Path::new("/s/%overrides.json"), "no file of operators");
     }
 }
