@@ -26,6 +26,7 @@ use self::{retired::Retired, zone::Zone};
 pub(crate) use self::{writer::Writer, zone::Inputs};
 use crate::{
     journal::Journal,
+    overrides::Departures,
     service::{Pulse, Pulsed},
     table::Table,
 };
@@ -37,6 +38,9 @@ const COMPILE_EVERY: Duration = Duration::from_millis(50);
 /// Time after which Tables that are no longer served are looked at again, when no change comes before: readers have
 /// done with them within milliseconds.
 const FREE_AFTER: Duration = Duration::from_secs(1);
+
+/// The same just after a change: somebody may be waiting for the last answer of a node.
+const FREE_SOON: Duration = Duration::from_millis(20);
 
 /// The zones to follow from now on, instead of all before.
 pub(crate) struct ZoneSet {
@@ -55,6 +59,10 @@ pub(crate) struct Controller {
     pulsed: Option<Pulsed>,
     compiles: Arc<Compiles>,
     journal: Journal,
+    /// Who was answered until when.
+    departures: Departures,
+    /// When a Table was swapped in last.
+    swapped: Instant,
 }
 
 impl Controller {
@@ -64,10 +72,11 @@ impl Controller {
         table: Arc<ArcSwap<Table>>,
         compiles: Arc<Compiles>,
         journal: Journal,
+        departures: Departures,
     ) -> Self {
         let zones = zones.into_iter().map(Zone::new).collect();
-        let retired = Retired::default();
-        let mut controller = Controller { zones, table, retired, pulsed: None, compiles, journal };
+        let (retired, pulsed, swapped) = (Retired::default(), None, Instant::now());
+        let mut controller = Controller { zones, table, retired, pulsed, compiles, journal, departures, swapped };
         controller.turn(None);
         controller
     }
@@ -96,7 +105,7 @@ impl Controller {
 
     /// Compiles what changed, and frees what nobody reads any more.
     fn turn(&mut self, set: Option<ZoneSet>) {
-        self.retired.free();
+        self.free();
         let (zones, served) = set.map_or((None, None), |ZoneSet { zones, served }| (Some(zones), Some(served)));
         let are_gone = zones.is_some_and(|zones| self.follow(zones));
         let compiles = &self.compiles;
@@ -111,8 +120,22 @@ impl Controller {
 
     fn publish(&mut self) {
         let table = Table::new(self.zones.iter().filter_map(|zone| zone.compiled.clone()));
-        self.retired.keep(self.table.swap(Arc::new(table)));
+        self.retired.keep(self.departures.swap(&self.table, Arc::new(table)));
+        self.swapped = Instant::now();
         self.compiles.count_swap();
+    }
+
+    /// Frees what nobody reads any more: from then on, what was answered from it only grows older.
+    fn free(&mut self) {
+        self.retired.free();
+        self.departures.settle(std::time::Instant::now());
+    }
+
+    /// When to look again at what may be freed, though nothing happens; `None` = there is nothing.
+    fn free_at(&self) -> Option<Instant> {
+        let waits = !self.retired.is_empty() || self.departures.is_waiting();
+        let after = if self.swapped.elapsed() < FREE_AFTER { FREE_SOON } else { FREE_AFTER };
+        waits.then(|| Instant::now() + after)
     }
 
     fn log(&mut self) {
@@ -133,15 +156,16 @@ impl Controller {
     /// Follows the zones, and each set of them that comes, until told to stop.
     pub(crate) async fn run(mut self, mut sets: mpsc::Receiver<ZoneSet>, stop: CancellationToken) {
         loop {
-            let free_at = Instant::now() + FREE_AFTER;
-            let (due, logs_from) = (self.due(), self.logs_from());
+            let (due, logs_from, free_at) = (self.due(), self.logs_from(), self.free_at());
+            // Where there is no such moment, it is not waited for.
+            let never = Instant::now() + FREE_AFTER;
             let (mut set, mut change) = (None, true);
             tokio::select! {
                 Some(next) = sets.recv() => set = Some(next),
                 () = changed(&mut self.zones) => {}
-                () = sleep_until(due.unwrap_or(free_at)), if due.is_some() => {}
-                () = sleep_until(free_at), if !self.retired.is_empty() => change = false,
-                () = sleep_until(logs_from.unwrap_or(free_at)), if logs_from.is_some() => {
+                () = sleep_until(due.unwrap_or(never)), if due.is_some() => {}
+                () = sleep_until(free_at.unwrap_or(never)), if free_at.is_some() => change = false,
+                () = sleep_until(logs_from.unwrap_or(never)), if logs_from.is_some() => {
                     self.log();
                     continue;
                 }
@@ -154,7 +178,7 @@ impl Controller {
                 if change {
                     self.turn(set)
                 } else {
-                    self.retired.free()
+                    self.free()
                 }
                 self
             });

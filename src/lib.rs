@@ -25,6 +25,7 @@
 //! | | [`health`] | probes every node: which of them serve |
 //! | the askers' side | [`server`] | sockets, packets, EDNS, counters; the general path through hickory |
 //! | | [`explain`] | how an answer comes about, step by step |
+//! | | [`overrides`] | steering by hand: who is drained or held up, and when a drained node may be stopped |
 //! | around | [`journal`] | the last changes, with their causes |
 //! | | [`state`] | the last topology on disk, for a start while the cluster is out of reach |
 //! | | [`sim`] | a simulated cluster on loopback addresses: the demo and the tests run on it |
@@ -67,6 +68,7 @@ pub mod health;
 pub mod http;
 pub mod journal;
 pub mod model;
+pub mod overrides;
 pub mod plan;
 pub mod reload;
 pub mod server;

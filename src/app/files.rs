@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     config::{self, Config, Problem},
+    overrides,
     server::encrypted,
     table::conflicts,
     zone::file::{self, StaticZone},
@@ -28,15 +29,19 @@ pub fn load_zones(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
     if problems.is_empty() { Ok(zones) } else { Err(problems) }
 }
 
-/// The same, and the certificate of the encrypted transports is looked at as well.
+/// The same, and the certificate of the encrypted transports and the file of overrides are looked at as well.
 pub(super) fn load(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
     let certificate = encrypted::check(&config.server.tls, SystemTime::now()).map_err(|error| {
         let problem = Problem::new(error.to_string());
         problem.at_key("server.tls")
     });
-    match (load_zones(config), certificate) {
-        (Ok(zones), Ok(_)) => Ok(zones),
-        (zones, certificate) => Err(zones.err().into_iter().flatten().chain(certificate.err()).collect()),
+    let overrides = config.server.overrides.as_deref().map_or(Ok(()), overrides::check);
+    match (load_zones(config), certificate, overrides) {
+        (Ok(zones), Ok(_), Ok(())) => Ok(zones),
+        (zones, certificate, overrides) => {
+            let lists = zones.err().into_iter().chain(overrides.err()).flatten();
+            Err(lists.chain(certificate.err()).collect())
+        }
     }
 }
 

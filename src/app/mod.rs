@@ -11,6 +11,7 @@
 //! |---|---|
 //! | Topology | the zone's poller |
 //! | Health | the zone's prober |
+//! | Overrides | their store |
 //! | Table | the controller |
 //! | state file | the zone's writer |
 //! | the set of zones, the listeners, the configuration in force | [`App`] |
@@ -25,6 +26,7 @@ mod admin_side;
 mod beginning;
 mod error;
 mod files;
+mod steering;
 mod zone;
 mod zones;
 
@@ -37,7 +39,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::{JoinSet, spawn_blocking},
     time::{Instant, timeout, timeout_at},
 };
@@ -58,7 +60,7 @@ use crate::{
     controller::{Compiles, Controller, ZoneSet},
     explain::{self, Explainer},
     journal::Journal,
-    model::Overrides,
+    overrides::{self, Departures, Store},
     reload::{self, Applied, Outcome, Requests, Trigger},
     server::{self, Counters, Inherited, LimitReport, Running, Transport, encrypted::ConnectionCounters},
     service::{Passed, Pulse},
@@ -81,8 +83,8 @@ pub struct App {
     tasks: Tasks,
     stop: CancellationToken,
     sight: Sight,
-    /// What operators forced.
-    overrides: watch::Sender<Arc<Overrides>>,
+    /// What operators forced, and who was answered until when.
+    steering: overrides::Api,
     /// In force.
     config: Config,
     /// The same of the server, for explanations.
@@ -116,29 +118,30 @@ pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> R
         }
     }
     let admin = admin::bind(&config.server.admin)?;
-    let overrides = watch::Sender::new(Arc::default());
+    let (mut tasks, stop, journal) = (JoinSet::new(), CancellationToken::new(), Journal::default());
+    let store = steering::open(&config.server, &journal, &mut tasks, &stop)?;
     let mut sight = Sight {
         table: Arc::new(ArcSwap::from_pointee(Table::default())),
         counters: Counters::default(),
         connections: ConnectionCounters::default(),
         zones: Arc::default(),
         compiles: Arc::new(Compiles::default()),
-        journal: Journal::default(),
-        overrides: overrides.subscribe(),
+        journal,
+        overrides: store.subscribe(),
         reloads: Arc::default(),
         started: SystemTime::now(),
         listen: Arc::default(),
         identity: config.server.identity.clone(),
     };
-    let (mut zones, mut tasks, stop) = (Zones::default(), JoinSet::new(), CancellationToken::new());
-
+    let mut zones = Zones::default();
     let steps = zones.prepare(config, statics)?;
     let state_dir = config.server.state_dir.as_deref();
     let mut ground = Ground { sight: &sight, tasks: &mut tasks, stop: &stop, listen: bound.addresses(), state_dir };
     zones.apply(steps, &mut ground);
     sight.zones.store(Arc::new(zones.sights()));
-    let (table, compiles) = (sight.table.clone(), sight.compiles.clone());
-    let mut controller = Controller::new(zones.inputs(&sight), table, compiles, sight.journal.clone());
+    let steering = steering::api(store, &sight, config);
+    let (table, compiles, departures) = (sight.table.clone(), sight.compiles.clone(), steering.departures.clone());
+    let mut controller = Controller::new(zones.inputs(&sight), table, compiles, sight.journal.clone(), departures);
     let pulse = controller.pulse();
     // One at a time: whoever sends a set of zones waits until it is served.
     let (sets, next_set) = mpsc::channel(1);
@@ -149,12 +152,13 @@ pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> R
     let (trigger, requests) = reload::requests();
     let reload = Some(Arc::new(trigger.clone()) as _);
     let answering = Arc::new(ArcSwap::from_pointee(config.server.clone()));
-    let routes = explain::routes(Explainer::new(sight.table.clone(), answering.clone()));
+    let explainer = Explainer::new(sight.table.clone(), answering.clone());
+    let routes = explain::routes(explainer).merge(overrides::routes(steering.clone()));
     let hands = Hands { pulse: Some(pulse.clone()), reload, routes, ..hands };
     let admin = AdminSide::serve(admin, &sight, hands, &mut tasks, &stop);
     let (config, requests) = (config.clone(), Some(requests));
     let app =
-        App { running, zones, sets, tasks, stop, sight, overrides, config, answering, trigger, requests, admin, pulse };
+        App { running, zones, sets, tasks, stop, sight, steering, config, answering, trigger, requests, admin, pulse };
     app.tell_addresses();
     Ok(app)
 }
@@ -213,9 +217,14 @@ impl App {
         &self.sight
     }
 
-    /// What operators forced; what is sent here holds from the next compile on.
-    pub fn overrides(&self) -> &watch::Sender<Arc<Overrides>> {
-        &self.overrides
+    /// What operators forced, to be changed there.
+    pub fn overrides(&self) -> &Store {
+        &self.steering.store
+    }
+
+    /// Until when the last answer with a node may be believed.
+    pub fn departures(&self) -> &Departures {
+        &self.steering.departures
     }
 
     /// Asks the controller whether it gets on.
@@ -269,6 +278,8 @@ impl App {
             self.admin.change(bound, &self.sight, &mut self.tasks, &self.stop);
         }
         self.answering.store(Arc::new(config.server.clone()));
+        // It was found good above; the store tells what it finds in it.
+        let _ = self.steering.store.reread().await;
         self.config = config;
         self.sight.zones.store(Arc::new(self.zones.sights()));
         self.tell_addresses();

@@ -17,6 +17,7 @@ use crate::{
     discovery,
     http::NodeClient,
     model::Scope,
+    overrides,
     server::encrypted,
     table::{ScopeNames, scope_names},
     zone::file::StaticZone,
@@ -59,6 +60,9 @@ pub(super) fn run(args: CheckArgs) -> u8 {
             eprintln!("{error}\n1 problem");
             return MISCONFIGURED;
         }
+    }
+    if let Some(Err(problems)) = loaded.config.server.overrides.as_deref().map(overrides::check) {
+        return not_fine(&problems);
     }
     let source = loaded.file.map_or_else(|| "flags and environment".to_owned(), |file| file.display().to_string());
     println!("{source}: fine");

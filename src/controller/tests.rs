@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn controller(zone: Inputs, table: Arc<ArcSwap<Table>>) -> Controller {
-    Controller::new(vec![zone], table, Arc::default(), Journal::default())
+    Controller::new(vec![zone], table, Arc::default(), Journal::default(), Departures::new(Duration::ZERO))
 }
 
 /// A topology of this many nodes.

@@ -25,13 +25,15 @@ const LAYERS: &[(&str, &str)] = &[
     ("explain", "config model plan server table zone"), // how an answer comes about: asks as a query does
     ("state", "config model"),        // the last topology on disk
     ("reload", "config"),             // who asks for a reload, files, what differs
-    ("sim", ""),                      // a simulated cluster: must not share the server's mistakes
-    ("telemetry", ""),                // logs
+    // Steering by hand: what operators forced, and whether they have it.
+    ("overrides", "config journal model plan reload state table"),
+    ("sim", ""),                            // a simulated cluster: must not share the server's mistakes
+    ("telemetry", ""),                      // logs
     ("service", "config model plan table"), // the supervisor that started us; giving root up
-    ("controller", "*"),              // compiles what discovery and health find
-    ("admin", "*"),                   // what operators see
-    ("app", "*"),                     // assembles everything
-    ("cli", "*"),                     // commands
+    ("controller", "*"),                    // compiles what discovery and health find
+    ("admin", "*"),                         // what operators see
+    ("app", "*"),                           // assembles everything
+    ("cli", "*"),                           // commands
     ("main", "*"),
     ("lib", "*"),
 ];
@@ -39,10 +41,10 @@ const LAYERS: &[(&str, &str)] = &[
 /// Crates that these places only may use, so that they can be replaced, and their quirks stay there.
 const ONLY_IN: &[(&str, &str)] = &[
     ("reqwest", "http.rs cli/client.rs"), // towards the nodes, and towards another server of this program
-    ("axum", "admin/ explain/routes.rs"),
+    ("axum", "admin/ explain/routes.rs overrides/api.rs"),
     ("prometheus_client", "admin/metrics/"),
     ("figment", "config/load.rs"),
-    ("toml", "config/"),
+    ("toml", "config/ overrides/file.rs"),
     ("hickory_server", "server/general.rs"),
     ("mio", "server/tcp/"),
     // System calls, pinning, errors by their names; users.
@@ -55,6 +57,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("base64", "server/encrypted/query_text.rs admin/token.rs"), // queries in URLs, passwords of browsers
     ("bytes", "server/encrypted/body.rs"),
     ("clap", "cli/"),
+    ("wildmatch", "model/target.rs"),
     ("rustix", "cli/ server/udp/"),
     ("tracing_subscriber", "telemetry.rs"),
     // In http.rs for its error, which tells a closed connection from other failures.

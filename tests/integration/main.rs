@@ -20,6 +20,7 @@ mod layering;
 mod listeners;
 mod meters;
 mod names;
+mod overrides;
 mod page;
 mod pipes;
 mod proof_of_concept;
