@@ -16,6 +16,7 @@ mod check;
 mod client;
 mod compare;
 mod demo;
+mod drain;
 mod explain;
 mod reload;
 mod serve;
@@ -70,6 +71,14 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Tell how the answer to a question comes about, step by step
     Explain(explain::ExplainArgs),
+    /// Take nodes out of the answers, and tell when they may be stopped
+    Drain(drain::DrainArgs),
+    /// Take back what drain or force-up set
+    Undrain(drain::UndrainArgs),
+    /// Answer nodes whatever their probes say
+    ForceUp(drain::ForceUpArgs),
+    /// List who is drained or forced up, by whom, until when and why
+    Overrides(drain::OverridesArgs),
     /// Print the reference configuration: every option, commented, with its default
     Config,
 }
@@ -139,6 +148,10 @@ pub fn run() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Compare(args) => compare::run(args),
         Command::Explain(args) => explain::run(&args),
+        Command::Drain(args) => drain::drain(&args),
+        Command::Undrain(args) => drain::undrain(&args),
+        Command::ForceUp(args) => drain::force_up(&args),
+        Command::Overrides(args) => drain::list(&args),
         Command::Config => {
             print!("{}", config::reference());
             0

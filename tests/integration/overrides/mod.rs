@@ -1,5 +1,6 @@
 //! Steering by hand, from outside: set over HTTP, by command or by file; seen in answers, in the journal and in the log.
 
+mod command;
 mod departures;
 mod force;
 mod life;

@@ -1,0 +1,106 @@
+//! The commands, against the real server.
+
+use std::{
+    net::SocketAddr,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use super::Steered;
+use crate::support::{PROGRAM, TestServer, cluster, eventually, ip, steady};
+
+/// Runs a command against a server; its exit code, output and errors.
+async fn run(admin: SocketAddr, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).args(["--server", &admin.to_string()]).env("LOGNAME", "ops").env_remove("SUDO_USER");
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_drained_waited_for_and_brought_back() {
+    const TTL: Duration = Duration::from_secs(1);
+    let cluster = cluster(&["dc1/rack1 127.15.30.1", "dc1/rack1 127.15.30.2", "dc1/rack2 127.15.30.3"]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let zone = TestServer::zone(&cluster, |zone| {
+        steady(zone);
+        zone.ttl = TTL;
+    });
+    let mut config = TestServer::config(&zone);
+    config.server.state_dir = Some(dir.path().to_owned());
+    let steered = Steered::start(config).await;
+    let all = ["127.15.30.1", "127.15.30.2", "127.15.30.3"];
+    steered.server.answers("", &all).await;
+    steered.server.answers("dc1.rack1", &all[..2]).await;
+    let admin = steered.admin;
+
+    let start = Instant::now();
+    let (code, out, errors) =
+        run(admin, &["drain", "dc1/rack1", "--for", "2h", "--reason", "kernel upgrade", "--wait"]).await;
+    assert_eq!((code, errors.as_str()), (0, ""), "{out}");
+    assert!(start.elapsed() >= TTL);
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("set: drain dc1/rack1 from ") && lines[0].contains(" by ops@"), "{out}");
+    assert!(lines[0].ends_with(": kernel upgrade"), "{out}");
+    assert_eq!(lines[1], "nodes: 127.15.30.1, 127.15.30.2 (2)");
+    assert!(lines.last().unwrap().starts_with("safe to stop now: the last answer with dc1/rack1 has expired"), "{out}");
+    assert_eq!(steered.server.set("").await, ["127.15.30.3".to_owned()].into());
+
+    // The last rack: it stays answered, and nobody waits for ever.
+    let (code, _, errors) = run(admin, &["drain", "dc1/rack2", "--wait"]).await;
+    assert_eq!(code, 1);
+    assert!(errors.contains("not safe to stop: 127.15.30.3 stays answered though it is drained"), "{errors}");
+    let (code, out, _) = run(admin, &["undrain", "dc1/rack2"]).await;
+    assert_eq!(code, 0);
+    assert!(out.starts_with("taken back: drain dc1/rack2 from "), "{out}");
+
+    let (code, out, _) = run(admin, &["force-up", "127.15.30.1", "--for", "10m"]).await;
+    assert_eq!(code, 0, "{out}");
+    steered.server.answers("", &["127.15.30.1", "127.15.30.3"]).await;
+    let (_, out, _) = run(admin, &["overrides"]).await;
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("TARGET ") && lines[1].starts_with("127.15.30.1 ") && lines.len() == 3, "{out}");
+    assert!(lines[2].starts_with("dc1/rack1 ") && lines[2].ends_with("kernel upgrade"), "{out}");
+    for target in ["127.15.30.1", "dc1/rack1"] {
+        assert_eq!(run(admin, &["undrain", target]).await.0, 0);
+    }
+    steered.server.answers("", &all).await;
+    assert_eq!(run(admin, &["overrides"]).await.1, "nobody is drained or forced up\n");
+
+    // What is refused ends with 1 and the reason.
+    for (arguments, told) in [
+        (&["undrain", "dc1"][..], "nothing is set for \"dc1\""),
+        (&["drain", "10.0.0.300"], "is no address"),
+        (&["drain", "dc1", "--for", "soon"], "for: write a duration"),
+    ] {
+        let (code, _, errors) = run(admin, arguments).await;
+        assert_eq!(code, 1, "{arguments:?}: {errors}");
+        assert!(errors.contains(told), "{arguments:?}: {errors}");
+    }
+    let (code, out, errors) = run(admin, &["drain", "dc1/rack9", "--wait"]).await;
+    assert_eq!(code, 0);
+    assert!(errors.contains("warning: \"dc1/rack9\" means no node known now"), "{errors}");
+    assert!(out.contains("nothing to wait for"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_that_begins_later_is_waited_for_from_then_on() {
+    let cluster = cluster(&["dc1/rack1 127.15.31.1", "dc1/rack1 127.15.31.2"]).await;
+    let zone = TestServer::zone(&cluster, |zone| {
+        steady(zone);
+        zone.ttl = Duration::from_secs(1);
+    });
+    let steered = Steered::start(TestServer::config(&zone)).await;
+    steered.server.answers("", &["127.15.31.1", "127.15.31.2"]).await;
+    let start = Instant::now();
+    let (code, out, errors) = run(steered.admin, &["drain", "127.15.31.1", "--in", "1s", "--wait"]).await;
+    assert_eq!(code, 0, "{out}{errors}");
+    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(out.contains("waiting: 1 of 1 nodes still answered"), "{out}");
+    assert!(errors.contains("not over a restart"), "{errors}");
+    // Stopped now, as the operator would.
+    cluster.stop(ip("127.15.31.1")).await.unwrap();
+    eventually(|| steered.server.set(""), |set| set.len() == 1).await;
+}
