@@ -46,6 +46,40 @@ async fn status_of(text: &str, site: &Site) -> u16 {
 }
 
 #[tokio::test]
+async fn octets_at_random_are_no_requests_and_do_no_harm() {
+    let site = Site::start(|_| {}).await;
+    let mut rng = fastrand::Rng::with_seed(5);
+    for round in 0..300 {
+        let mut octets: Vec<u8> = (0..rng.usize(..400)).map(|_| rng.u8(..)).collect();
+        // Half of them begin as requests do.
+        if round % 2 == 0 {
+            let head = site.http().head("POST", "/reload", Some(rng.usize(..1000)));
+            let cut = rng.usize(..head.len());
+            octets.splice(0..0, head.as_bytes()[..cut].iter().copied());
+        }
+        let mut stream = site.http().connect().await;
+        // The server may answer, and close, before all is written.
+        let _ = stream.write_all(&octets).await;
+        let _ = stream.shutdown().await;
+        assert!(is_closed_within(&mut stream, PATIENCE).await, "{octets:02x?}");
+    }
+    assert_eq!((site.http().get("/livez").await.status, site.reloads()), (200, 0));
+}
+
+#[tokio::test]
+async fn bodies_have_a_bound() {
+    let site = Site::start(|_| {}).await;
+    assert_eq!(site.http().post("/len", &"x".repeat(64 * 1024)).await.body, "65536");
+    let reply = site.http().post("/len", &"x".repeat(64 * 1024 + 1)).await;
+    assert_eq!(reply.status, 413);
+    assert!(!reply.error().is_empty());
+    // One that never comes is not waited for by anybody else.
+    let mut slow = site.http().header("Content-Type: application/json").connect().await;
+    slow.write_all(site.http().head("POST", "/len", Some(10)).as_bytes()).await.unwrap();
+    assert_eq!(site.http().get("/livez").await.status, 200);
+}
+
+#[tokio::test]
 async fn one_client_keeps_nobody_else_out() {
     let site = Site::start(|_| {}).await;
     let mut held = Vec::new();

@@ -82,6 +82,7 @@ async fn t056_with_a_token_nothing_is_told_or_done_without_it() {
         assert_eq!(asker.post("/reload", "").await.status, 401);
         assert_eq!(asker.post("/livez/../reload", "").await.status, 401);
         assert_eq!(asker.post("//reload", "").await.status, 401);
+        assert_eq!(asker.post("/len", "").await.status, 401, "what others add is guarded, too");
     }
     assert_eq!(site.reloads(), 0, "nothing of that was done");
 

@@ -1,7 +1,15 @@
 //! `/metrics`: which there are, and that each moves with what it tells.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
+use alternator_dns::{
+    admin::Status,
+    model::{Action, Origin, Override, Overrides, Target},
+};
 use hickory_proto::rr::RecordType;
 
 use super::{Site, serve};
@@ -194,6 +202,50 @@ async fn metrics_move_with_the_cluster() {
     };
     let last = eventually(|| Metrics::of(&http), stale).await;
     assert_eq!(last.get("alternator_dns_zone_ready", &[zone]), Some(1.0), "staleness is no unreadiness");
+}
+
+#[tokio::test]
+async fn metrics_and_status_tell_what_operators_forced() {
+    let cluster = cluster(&["dc1/rack1 127.41.13.1", "dc1/rack1 127.41.13.2"]).await;
+    let (server, http) = serve(&cluster, |_| {}).await;
+    server.answers("", &["127.41.13.1", "127.41.13.2"]).await;
+    let now = SystemTime::now();
+    let drain = Override {
+        target: Target::Node(ip("127.41.13.2")),
+        action: Action::Drain,
+        zone: None,
+        from: now,
+        until: Some(now + Duration::from_secs(3600)),
+        set_at: now,
+        by: "ops".to_owned(),
+        reason: "kernel".to_owned(),
+        origin: Origin::Api,
+    };
+    let state = |metrics: &Metrics, state: &str| {
+        let labels = [("zone", "alternator.local"), ("datacenter", "dc1"), ("rack", "rack1"), ("state", state)];
+        metrics.get("alternator_dns_nodes", &labels).unwrap()
+    };
+    let overrides = |metrics: &Metrics, action: &str| {
+        metrics.get("alternator_dns_overrides", &[("action", action), ("origin", "api")]).unwrap()
+    };
+    let told = |metrics: &Metrics| (state(metrics, "up"), state(metrics, "drained"), overrides(metrics, "drain"));
+    eventually(|| Metrics::of(&http), |metrics| told(metrics) == (2.0, 0.0, 0.0)).await;
+    server.app.overrides().send_replace(Arc::new(Overrides::new(vec![drain])));
+    let metrics = eventually(|| Metrics::of(&http), |metrics| told(metrics) == (1.0, 1.0, 1.0)).await;
+    assert_eq!(overrides(&metrics, "force-up"), 0.0);
+
+    let status: Status = serde_json::from_value(http.get("/status.json").await.json()).unwrap();
+    let node = status.zones[0].nodes.iter().find(|node| node.address == "127.41.13.2").unwrap();
+    assert_eq!((node.verdict.as_str(), node.is_in, node.state.as_str()), ("drained", false, "up"));
+    assert!(node.reason.contains("kernel") && node.reason.contains("ops"), "{}", node.reason);
+    let forced = node.forced.as_ref().unwrap();
+    assert_eq!(*forced, status.overrides[0]);
+    assert_eq!(
+        (forced.target.as_str(), forced.action.as_str(), forced.origin.as_str()),
+        ("127.41.13.2", "drain", "api")
+    );
+    assert_eq!((forced.by.as_str(), forced.reason.as_str(), forced.zone.as_deref()), ("ops", "kernel", None));
+    assert!(forced.until > Some(forced.from.clone()));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use alternator_dns::{
     sim::Cluster,
 };
 use async_trait::async_trait;
+use axum::{Router, body::Bytes, routing::post};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -64,7 +65,9 @@ impl Site {
         change(&mut config);
         let bound = admin::bind(&config).unwrap();
         let (address, stop, reloads) = (bound.addresses()[0], CancellationToken::new(), Arc::default());
-        let hands = Hands { reload: Some(Arc::new(Counted(Arc::clone(&reloads)))), ..Hands::default() };
+        // As others add theirs.
+        let routes = Router::new().route("/len", post(async |body: Bytes| body.len().to_string()));
+        let hands = Hands { reload: Some(Arc::new(Counted(Arc::clone(&reloads)))), routes, ..Hands::default() };
         let task = tokio::spawn(bound.serve(server.app.sight().clone(), hands, stop.clone()));
         Site { server, address, reloads, stop, task }
     }
