@@ -15,6 +15,9 @@ use crate::{
 /// Rows told: enough to see that the leaders change.
 const ROWS_TOLD: usize = 5;
 
+/// Addresses told of a row: all that `answers = "auto"` gives, and enough of more.
+const ADDRESSES_TOLD: usize = 16;
+
 /// Labels in front of a scope's name that ask for its services.
 const SERVICES: [&[u8]; 2] = [b"_alternator", b"_tcp"];
 
@@ -61,7 +64,7 @@ pub struct DealStory {
     pub rows: usize,
     /// Whether some nodes lead more often than others.
     pub is_weighed: bool,
-    /// Rows that follow one another, from a random one on, as each worker begins.
+    /// Rows that follow one another, from a random one on, as each worker begins: the first addresses of each.
     pub next: Vec<Vec<IpAddr>>,
 }
 
@@ -185,7 +188,12 @@ impl Told<'_> {
         let scope = self.chain().and_then(|chain| self.zone.zone.plan.scopes.get(chain));
         let ttl = scope.and_then(|scope| scope.family(family).ttl());
         let mut dealer = Dealer::new(seed);
-        let rows = (0..ROWS_TOLD.min(deck.rows())).map(|_| deck.addresses(dealer.next(0, deck.rows()), shape));
+        let mut row = || {
+            let mut addresses = deck.addresses(dealer.next(0, deck.rows()), shape);
+            addresses.truncate(ADDRESSES_TOLD);
+            addresses
+        };
+        let rows = (0..ROWS_TOLD.min(deck.rows())).map(|_| row());
         Some(DealStory {
             ttl: deck.ttl(),
             ttl_reason: ttl.map_or(TtlReason::Base.to_string(), |ttl| ttl.reason.to_string()),

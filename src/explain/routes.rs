@@ -16,21 +16,27 @@ use axum::{
 };
 use hickory_proto::rr::{Name, RecordType};
 use serde::Deserialize;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{Explanation, Question, explain};
 use crate::{config::ServerConfig, table::Table};
+
+/// Explanations made at once: that of the largest cluster takes a core for some hundredths of a second, and probes run on
+/// the same cores.
+const AT_ONCE: usize = 1;
 
 /// What explanations of a running server are made of. Clones are of the same server.
 #[derive(Clone)]
 pub struct Explainer {
     table: Arc<ArcSwap<Table>>,
     server: Arc<ArcSwap<ServerConfig>>,
+    turns: Arc<Semaphore>,
 }
 
 impl Explainer {
     /// The table served, and the configuration of who may ask.
     pub fn new(table: Arc<ArcSwap<Table>>, server: Arc<ArcSwap<ServerConfig>>) -> Self {
-        Explainer { table, server }
+        Explainer { table, server, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Explains what is answered now.
@@ -94,25 +100,35 @@ async fn answer(
     State(explainer): State<Explainer>,
     variables: Result<Query<Variables>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(variables) = variables.map_err(|error| Problem(error.body_text()))?;
+    let wrong = |error| Problem { status: StatusCode::BAD_REQUEST, error };
+    let Query(variables) = variables.map_err(|error| wrong(error.body_text()))?;
     let question = Question::read(&variables.name, variables.r#type.as_deref(), variables.client.as_deref());
-    let question = question.map_err(Problem)?;
-    let explanation = explainer.explain(&question);
-    Ok(match variables.format {
+    let question = question.map_err(wrong)?;
+    // Nobody closes the semaphore; without a turn it would merely be made at the same time as another.
+    let _turn = explainer.turns.clone().acquire_owned().await.ok();
+    let told = spawn_blocking(move || told(&explainer.explain(&question), variables.format)).await;
+    told.map_err(|error| Problem { status: StatusCode::INTERNAL_SERVER_ERROR, error: error.to_string() })
+}
+
+fn told(explanation: &Explanation, format: Option<Format>) -> Response {
+    match format {
         Some(Format::Text) => explanation.to_string().into_response(),
         Some(Format::Lines) => {
             let text = explanation.to_string();
             Json(serde_json::json!({ "lines": text.lines().collect::<Vec<_>>() })).into_response()
         }
         Some(Format::Json) | None => Json(explanation).into_response(),
-    })
+    }
 }
 
-/// A question that cannot be understood.
-struct Problem(String);
+/// A question that cannot be understood, or no explanation.
+struct Problem {
+    status: StatusCode,
+    error: String,
+}
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (StatusCode::BAD_REQUEST, Json(serde_json::json!({ "error": self.0 }))).into_response()
+        (self.status, Json(serde_json::json!({ "error": self.error }))).into_response()
     }
 }

@@ -50,7 +50,8 @@ impl fmt::Display for DealStory {
         writeln!(f, "  deck      {} rows of {} nodes{weighed}; such rows come next:", self.rows, self.nodes)?;
         for row in &self.next {
             let addresses: Vec<String> = row.iter().map(ToString::to_string).collect();
-            writeln!(f, "            {}", addresses.join(" "))?;
+            let more = if row.len() < usize::from(self.records) { " ..." } else { "" };
+            writeln!(f, "            {}{more}", addresses.join(" "))?;
         }
         Ok(())
     }

@@ -8,8 +8,9 @@ use std::{
 };
 
 use alternator_dns::{
-    config::{Answers, Config, ServerConfig},
+    config::{Answers, Config, ListenerAccess, ServerConfig},
     explain::{Explanation, Question, explain},
+    model::{Access, Denied},
     sim::Cluster,
 };
 use hickory_proto::rr::RecordType;
@@ -141,8 +142,9 @@ async fn a_fallback_is_told_level_by_level() {
 #[tokio::test]
 async fn aliases_and_who_may_not_ask_are_told() {
     let file = "www 60 IN CNAME web\nweb 60 IN A 192.0.2.7\n*.any 60 IN TXT text\n";
+    let access = |denied: &str, how| Access::new(&[], &[denied.parse().unwrap()], how).unwrap();
     let server = TestServer::of_file(file, |config: &mut Config| {
-        config.zones[0].access = alternator_dns::model::Access::default();
+        config.zones[0].access = access("192.0.2.0/24", Denied::Refuse);
     })
     .await;
     let alias = told(&server, "www", "A", "127.0.0.1");
@@ -152,6 +154,18 @@ async fn aliases_and_who_may_not_ask_are_told() {
     let wildcard = told(&server, "x.any", "TXT", "127.0.0.1");
     assert_eq!(wildcard.names[0].kind, "static");
     assert!(wildcard.names[0].what.contains("*.any.alternator.local."), "{}", wildcard.names[0].what);
+
+    // By the zone's rules, and by the listener's.
+    let refused = told(&server, "web", "A", "192.0.2.9");
+    assert_eq!((refused.access, refused.names[0].access), ("allowed", Some("refused")));
+    assert_eq!((refused.reply.rcode.as_deref(), &*refused.reply.outcome), (Some("REFUSED"), "denied"));
+    let mut config = ServerConfig::default();
+    config.access = vec![ListenerAccess { listeners: Vec::new(), access: access("198.51.100.0/24", Denied::Drop) }];
+    config.rate_limit.responses_per_second = 20;
+    let dropped = explain(&server.app.table(), &config, &question("web", "A", "198.51.100.1"), 7);
+    assert_eq!((dropped.access, dropped.reply.rcode.as_deref()), ("dropped", None));
+    assert_eq!(dropped.rate_limit.as_deref(), Some("20 replies of a kind per second to 198.51.100.0/24 over UDP"));
+    assert!(dropped.to_string().ends_with("\nno reply (denied)\n"), "{dropped}");
 }
 
 /// The program, in a folder without a configuration.

@@ -3,17 +3,18 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use alternator_dns::{
-    model::NodeState,
+    model::{Action, NodeState, Origin, Override, Overrides, Target},
     plan::Ramps,
     sim::{BadReply, Endpoint, Fault},
 };
 use hickory_proto::rr::RecordType;
 
-use crate::support::{TestServer, cluster, eventually, ip, steady};
+use crate::support::{TestServer, cluster, eventually, ip, set, steady};
 
 /// How much of its share a node leads now.
 fn weight(server: &TestServer, node: &str) -> Option<f64> {
@@ -118,6 +119,51 @@ async fn while_a_probe_fails_answers_with_its_node_are_kept_for_a_second_only() 
     server.answers("dc1.rack1", &[failing, near]).await;
     cluster.heal(ip(failing)).await.unwrap();
     eventually(ttls, |ttls| *ttls == [5; 8]).await;
+}
+
+#[tokio::test]
+async fn before_a_drain_answers_are_kept_no_longer_than_until_it_begins() {
+    let (drained, stays) = ("127.67.4.1", "127.67.4.2");
+    let cluster = cluster(&[&format!("dc1/rack1 {drained}"), &format!("dc1/rack2 {stays}")]).await;
+    let server = TestServer::over(&cluster, |zone| {
+        steady(zone);
+        zone.ttl = Duration::from_secs(3);
+    })
+    .await;
+    server.answers("", &[drained, stays]).await;
+    let from = SystemTime::now() + Duration::from_secs(4);
+    let drain = Override {
+        target: Target::Node(ip(drained)),
+        action: Action::Drain,
+        zone: None,
+        from,
+        until: None,
+        set_at: SystemTime::now(),
+        by: "a test".to_owned(),
+        reason: String::new(),
+        origin: Origin::Api,
+    };
+    server.app.overrides().send_replace(Arc::new(Overrides::new(vec![drain])));
+    // Seconds left when it was asked, and the TTL.
+    let (mut told, mut reason) = (Vec::new(), None);
+    loop {
+        let left = from.duration_since(SystemTime::now()).unwrap_or_default();
+        let reply = server.ask("dc1", RecordType::A).await;
+        if reply.set() == set(&[stays]) {
+            break;
+        }
+        assert_eq!(reply.set(), set(&[drained, stays]), "until it begins");
+        told.push((left, reply.ttl()));
+        if reply.ttl() < 3 && reason.is_none() {
+            reason = server.explain("dc1").await.into_iter().find(|line| line.contains("is drained from "));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(told.windows(2).all(|pair| pair[1].1 <= pair[0].1), "{told:?}");
+    assert_eq!((told[0].1, told[told.len() - 1].1), (3, 1), "{told:?}");
+    assert!(told.iter().all(|(left, ttl)| left.as_secs() < 3 || *ttl == 3), "only in the last seconds: {told:?}");
+    assert!(reason.unwrap().starts_with("A: ttl="));
+    assert_eq!(server.ask("dc1.rack2", RecordType::A).await.ttl(), 3);
 }
 
 #[tokio::test]
