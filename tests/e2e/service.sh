@@ -97,12 +97,12 @@ for number, one in enumerate(high):
 os.environ |= {"LISTEN_FDS": str(len(high)), "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": ":".join(["dns"] * len(high))}
 os.execvp(command[0], command)
 PYTHON
-spawn "${NS[srv]}" server python3 "$WORK/pass.py" "$ROOT/deploy/alternator-dns.socket" 10.99.2.1,fd99::1 \
+spawn "${NS[srv]}" passed python3 "$WORK/pass.py" "$ROOT/deploy/alternator-dns.socket" 10.99.2.1,fd99::1 \
     setpriv --reuid nobody --regid nogroup --clear-groups --no-new-privs --bounding-set -all \
     "$WORK/alternator-dns" serve --config "$WORK/server.toml"
-within 20 grep -q "answering over UDP and TCP.*fd99" "$WORK/server.log" || fail "it does not start on passed sockets"
+within 20 grep -q "answering over UDP and TCP.*fd99" "$WORK/passed.log" || fail "it does not start on passed sockets"
 answers "nobody without any capability, on passed sockets"
 expect "$(cat /proc/$SPAWNED/status)" "^CapPrm:.*0000000000000000$" "it has no capability"
-refuse "$(grep -v "no seeds" "$WORK/server.log")" "ERROR|WARN" "without complaints"
+refuse "$(grep -v "no seeds" "$WORK/passed.log")" "ERROR|WARN" "without complaints"
 end "$SPAWNED"
 finish
