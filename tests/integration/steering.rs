@@ -3,12 +3,11 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use alternator_dns::{
-    model::{Action, NodeState, Origin, Override, Overrides, Target},
+    model::{Action, NodeState, Origin, Override, Target},
     plan::Ramps,
     sim::{BadReply, Endpoint, Fault},
 };
@@ -143,7 +142,7 @@ async fn before_a_drain_answers_are_kept_no_longer_than_until_it_begins() {
         reason: String::new(),
         origin: Origin::Api,
     };
-    server.app.overrides().send_replace(Arc::new(Overrides::new(vec![drain])));
+    server.app.overrides().set(drain).await.unwrap();
     // Seconds left when it was asked, and the TTL.
     let (mut told, mut reason) = (Vec::new(), None);
     loop {

@@ -2,13 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use alternator_dns::{
     admin::Status,
-    model::{Action, Origin, Override, Overrides, Target},
+    model::{Action, Origin, Override, Target},
 };
 use hickory_proto::rr::RecordType;
 
@@ -230,7 +229,7 @@ async fn metrics_and_status_tell_what_operators_forced() {
     };
     let told = |metrics: &Metrics| (state(metrics, "up"), state(metrics, "drained"), overrides(metrics, "drain"));
     eventually(|| Metrics::of(&http), |metrics| told(metrics) == (2.0, 0.0, 0.0)).await;
-    server.app.overrides().send_replace(Arc::new(Overrides::new(vec![drain])));
+    server.app.overrides().set(drain).await.unwrap();
     let metrics = eventually(|| Metrics::of(&http), |metrics| told(metrics) == (1.0, 1.0, 1.0)).await;
     assert_eq!(overrides(&metrics, "force-up"), 0.0);
 
