@@ -51,7 +51,7 @@ function zoneBanners(zone, several) {
     }
     const known = (zone.scopes ?? []).filter(isLastKnown);
     if (known.length > 0) {
-        add("lastknown", "bad", "No live node", "Answered with the last nodes known to have served, marked as stale: " +
+        add("lastknown", "bad", lastKnownTitle(known), "Answered with the last nodes known to have served, marked as stale: " +
             `${some(known.map((scope) => scope.name))}.`);
     }
     if (zone.stale) {
@@ -62,6 +62,15 @@ function zoneBanners(zone, several) {
             "reached since the start.");
     }
     return banners;
+}
+
+// Where only one address family is without live nodes, the other is answered as usual.
+function lastKnownTitle(scopes) {
+    const lacks = (family) => scopes.some((scope) => scope[family]?.serving === "last_known");
+    const has = (family) => scopes.some((scope) => scope[family]?.serving === "live");
+    if (!lacks("a") && has("a")) return "No live IPv6 node";
+    if (!lacks("aaaa") && has("aaaa")) return "No live IPv4 node";
+    return "No live node";
 }
 
 function overrideBanners(status, now) {

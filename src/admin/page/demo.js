@@ -1,6 +1,6 @@
 // The demo's buttons: stop and start simulated nodes, and traffic to look at.
 
-import { beside, element, setAttribute, setHidden, setText } from "./dom.js";
+import { beside, element, reconcile, setAttribute, setHidden, setText } from "./dom.js";
 
 export class Demo {
     // `tell(text)` says what failed.
@@ -14,6 +14,11 @@ export class Demo {
         const panel = document.getElementById("demo");
         panel.append(element("p", {}, element("b", { textContent: "Demo." }),
             " The nodes are simulated: stop some, and watch the answers follow. ", this.traffic));
+        // The cluster forgets a node that is stopped for long, but it can be started all the same.
+        this.gone = element("p", { className: "gone", textContent: "Stopped, and no longer known to the cluster: " });
+        this.list = element("span");
+        this.gone.append(this.list);
+        panel.append(this.gone);
         setHidden(panel, false);
     }
 
@@ -25,6 +30,18 @@ export class Demo {
         } catch {
             // The feed tells when the server is lost.
         }
+    }
+
+    // Buttons for the nodes that stand nowhere else on the page.
+    show(status) {
+        const known = new Set(status.zones.flatMap((zone) => zone.nodes.map((node) => node.address)));
+        const gone = [...this.running].filter(([address, run]) => !run && !known.has(address)).map(([address]) => address);
+        setHidden(this.gone, gone.length === 0);
+        reconcile(this.list, gone, (address) => address, (address) => {
+            const button = element("button", { type: "button", textContent: `start ${address}` });
+            button.addEventListener("click", () => this.switch([address], true));
+            return { root: button };
+        }, () => {});
     }
 
     know(state) {

@@ -55,6 +55,7 @@ function draw() {
     const banners = showAlerts(status, now);
     showZones(status, { history, filter, demo, now, redraw: draw });
     showTraffic(status, history);
+    demo?.show(status);
     changes.filter(filter.words, status.zones.length);
     page.worst = banners.some((banner) => banner.tone === "bad") || status.zones.some((zone) => zone.nodes.some((node) => !node.in));
     showTitle();

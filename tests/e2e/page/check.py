@@ -18,6 +18,8 @@ from webdriver import Browser, Failed
 
 NODE = "127.0.1.112"
 OTHER = "127.0.1.121"
+# Stopped long enough for the cluster to forget it.
+FORGOTTEN = "127.0.1.231"
 # Enter, as WebDriver calls it.
 ENTER = "\ue007"
 WIDE, PHONE = (1920, 1080), (360, 740)
@@ -127,6 +129,17 @@ def fallback(browser, dns_port):
     must(addresses and not any(address.startswith("127.0.1.12") for address in addresses), "dig says the same")
     browser.click('[data-datacenter="dc1"] [data-rack="rack2"] .head .hands button')
     browser.until("the rack is back", UP, OTHER)
+
+
+def forgotten(browser, page_url):
+    """A simulated node that the cluster no longer lists stands nowhere, and can be started nevertheless."""
+    browser.view(1280, 800)
+    browser.open(page_url)
+    gone = "return [...document.querySelectorAll('#demo .gone button')].find((e) => e.textContent.endsWith(arguments[0]))"
+    button = browser.until("there is a button for a node that is not known any more", gone, FORGOTTEN, within=60)
+    browser.run("arguments[0].click()", button)
+    browser.until("it is back", UP, FORGOTTEN, within=30)
+    ok("a node that the cluster forgot can be started")
 
 
 def traffic(browser):
@@ -333,7 +346,10 @@ def main():
         picture(browser, shots, "demo", PHONE, "dark")
         quiet(browser, "the demo")
         only_from(browser, page_url)
+        browser.click(f'[data-address="{FORGOTTEN}"] .hands button')
+        browser.until("the node is down", DOWN, FORGOTTEN)
         stage_scenes(browser, page_url, shots)
+        forgotten(browser, page_url)
         with_token(browser, token_url)
         silent_stream(browser, page_url, shots)
         lost(browser, page_url, int(pid), shots)
