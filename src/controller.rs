@@ -7,6 +7,7 @@ mod writer;
 mod zone;
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -15,6 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::future::select_all;
+use hickory_proto::rr::Name;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
@@ -89,17 +91,18 @@ impl Controller {
     }
 
     /// Follows these zones instead of those before. Returns whether some are gone.
-    fn follow(&mut self, mut zones: Vec<Inputs>) -> bool {
+    fn follow(&mut self, zones: Vec<Inputs>) -> bool {
+        let apex = |inputs: &Inputs| inputs.source.config.apex.clone();
+        let mut zones: BTreeMap<Name, Inputs> = zones.into_iter().map(|inputs| (apex(&inputs), inputs)).collect();
         let before = self.zones.len();
         self.zones.retain_mut(|zone| {
-            let apex = &zone.inputs.source.config.apex;
-            let Some(at) = zones.iter().position(|inputs| inputs.source.config.apex == *apex) else { return false };
-            zone.follow(zones.remove(at));
+            let Some(inputs) = zones.remove(&zone.inputs.source.config.apex) else { return false };
+            zone.follow(inputs);
             true
         });
         let are_gone = self.zones.len() < before;
         // New ones come last, so that the others keep the workers' places in their decks.
-        self.zones.extend(zones.into_iter().map(Zone::new));
+        self.zones.extend(zones.into_values().map(Zone::new));
         are_gone
     }
 

@@ -30,6 +30,7 @@
 //! | | [`state`] | the last topology on disk, for a start while the cluster is out of reach |
 //! | | [`sim`] | a simulated cluster on loopback addresses: the demo and the tests run on it |
 //! | | [`telemetry`] | logs |
+//! | | [`reload`] | who asks for a reload, files that ask for it themselves, what differs |
 //! | | [`service`] | what a supervisor is told of us, the sockets it passes, giving root up |
 //! | on top | [`controller`] | compiles what discovery and health find, and swaps the Table |
 //! | | [`admin`] | the operators' side: what a running server lets itself be asked, over HTTP |

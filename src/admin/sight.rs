@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use crate::{
@@ -45,7 +45,7 @@ pub struct Sight {
     /// Where it answers, with the real ports; plain addresses stand here for UDP, and have TCP as well.
     pub listen: Arc<ArcSwap<Vec<(Transport, SocketAddr)>>>,
     /// Which server this is, as clients are told.
-    pub identity: Option<String>,
+    pub identity: Arc<ArcSwapOption<String>>,
 }
 
 /// One zone.

@@ -37,10 +37,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -52,17 +52,17 @@ use self::{
 };
 pub use self::{
     error::{Ended, StartError},
-    files::{files_of, load_zones, problems_of_zone_files},
+    files::{LOAD_WITHIN, files_of, load_zones, problems_of_zone_files},
 };
 use crate::{
     admin::{self, Hands, Sight},
-    config::{Config, Problem, ServerConfig},
+    config::{Config, ServerConfig},
     controller::{Compiles, Controller, ZoneSet},
     explain::{self, Explainer},
     journal::Journal,
     overrides::{self, Departures, Store},
     reload::{self, Applied, Outcome, Requests, Trigger},
-    server::{self, Counters, Inherited, LimitReport, Running, Transport, encrypted::ConnectionCounters},
+    server::{self, Bound, Counters, Inherited, LimitReport, Running, Transport, encrypted::ConnectionCounters},
     service::{Passed, Pulse},
     table::Table,
 };
@@ -89,6 +89,8 @@ pub struct App {
     config: Config,
     /// The same of the server, for explanations.
     answering: Arc<ArcSwap<ServerConfig>>,
+    /// Stands for what was in the certificate's files when they were read last.
+    certificate: Option<u64>,
     trigger: Trigger,
     /// Until somebody takes them.
     requests: Option<Requests>,
@@ -109,14 +111,7 @@ pub async fn start_on(config: &Config, passed: Vec<Passed>) -> Result<App, Start
 /// [`start_on`], with an HTTP side that may do more than what every server's may.
 pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
-    let (names, sockets): (Vec<String>, Vec<OwnedFd>) =
-        passed.into_iter().map(|passed| (passed.name, passed.socket)).unzip();
-    let bound = server::bind(&config.server, Inherited::new(sockets))?.with_encrypted()?;
-    for (name, is_claimed) in names.iter().zip(bound.inherited().claimed()) {
-        if !is_claimed {
-            tracing::warn!("{name} was passed to us, but there is no listener for it: it is closed");
-        }
-    }
+    let bound = bind(&config.server, passed)?;
     let admin = admin::bind(&config.server.admin)?;
     let (mut tasks, stop, journal) = (JoinSet::new(), CancellationToken::new(), Journal::default());
     let store = steering::open(&config.server, &journal, &mut tasks, &stop)?;
@@ -131,7 +126,7 @@ pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> R
         reloads: Arc::default(),
         started: SystemTime::now(),
         listen: Arc::default(),
-        identity: config.server.identity.clone(),
+        identity: Arc::new(ArcSwapOption::from_pointee(config.server.identity.clone())),
     };
     let mut zones = Zones::default();
     let steps = zones.prepare(config, statics)?;
@@ -153,14 +148,42 @@ pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> R
     let reload = Some(Arc::new(trigger.clone()) as _);
     let answering = Arc::new(ArcSwap::from_pointee(config.server.clone()));
     let explainer = Explainer::new(sight.table.clone(), answering.clone());
-    let routes = explain::routes(explainer).merge(overrides::routes(steering.clone()));
+    let routes = hands.routes.merge(explain::routes(explainer)).merge(overrides::routes(steering.clone()));
     let hands = Hands { pulse: Some(pulse.clone()), reload, routes, ..hands };
     let admin = AdminSide::serve(admin, &sight, hands, &mut tasks, &stop);
-    let (config, requests) = (config.clone(), Some(requests));
-    let app =
-        App { running, zones, sets, tasks, stop, sight, steering, config, answering, trigger, requests, admin, pulse };
+    let (certificate, requests) = (files::certificate(&config.server.tls).ok().flatten(), Some(requests));
+    let config = config.clone();
+    let app = App {
+        running,
+        zones,
+        sets,
+        tasks,
+        stop,
+        sight,
+        steering,
+        config,
+        answering,
+        certificate,
+        trigger,
+        requests,
+        admin,
+        pulse,
+    };
     app.tell_addresses();
     Ok(app)
+}
+
+/// Binds every address, on the sockets passed to this process wherever they fit.
+fn bind(config: &ServerConfig, passed: Vec<Passed>) -> Result<Bound, StartError> {
+    let (names, sockets): (Vec<String>, Vec<OwnedFd>) =
+        passed.into_iter().map(|passed| (passed.name, passed.socket)).unzip();
+    let bound = server::bind(config, Inherited::new(sockets))?.with_encrypted()?;
+    for (name, is_claimed) in names.iter().zip(bound.inherited().claimed()) {
+        if !is_claimed {
+            tracing::warn!("{name} was passed to us, but there is no listener for it: it is closed");
+        }
+    }
+    Ok(bound)
 }
 
 /// Tells in the log what limits do, as long as they do anything.
@@ -248,17 +271,14 @@ impl App {
     ///
     /// What is known of a zone's nodes stays known; see [`Applied`] for what takes a restart.
     pub async fn reload(&mut self, config: &Config) -> Result<Applied, StartError> {
-        let named = config.clone();
-        let loaded = spawn_blocking(move || files::load(&named)).await;
-        let loaded = loaded.unwrap_or_else(|error| Err(vec![Problem::new(error.to_string())]));
-        let statics = loaded.map_err(StartError::Zones)?;
+        let loaded = files::load(config).await.map_err(StartError::Zones)?;
         let (keys, at_restart) = reload::of_server(&self.config.server, &config.server);
         let config =
             Config { server: reload::in_force(&self.config.server, &config.server), zones: config.zones.clone() };
         let listeners = self.running.prepare(&config.server)?;
         let others = self.config.server.admin != config.server.admin;
         let admin = others.then(|| self.admin.prepare(&config.server.admin)).transpose()?;
-        let steps = self.zones.prepare(&config, statics)?;
+        let steps = self.zones.prepare(&config, loaded.zones)?;
 
         // Nothing fails from here on.
         let state_dir = config.server.state_dir.as_deref();
@@ -267,6 +287,9 @@ impl App {
         let mut changes = self.zones.apply(steps, &mut ground);
         if !keys.is_empty() {
             changes.push(keys.join(", "));
+        }
+        if std::mem::replace(&mut self.certificate, loaded.certificate) != loaded.certificate {
+            changes.push("certificate".to_owned());
         }
         let (served, wait) = oneshot::channel();
         if self.sets.send(ZoneSet { zones: self.zones.inputs(&self.sight), served }).await.is_ok() {
@@ -304,7 +327,9 @@ impl App {
         self.sight.reloads.note(SystemTime::now(), outcome.as_ref().map(|_| ()).map_err(String::clone));
     }
 
+    /// Where it answers, and who it is, for whoever looks.
     fn tell_addresses(&self) {
+        self.sight.identity.store(self.config.server.identity.clone().map(Arc::new));
         let plain = self.running.addresses().iter().map(|address| (Transport::Udp, *address));
         self.sight.listen.store(Arc::new(plain.chain(self.running.encrypted().iter().copied()).collect()));
     }

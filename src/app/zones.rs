@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hickory_proto::rr::Name;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -48,8 +49,9 @@ impl Zones {
     /// What becomes of the zones, one step for each that is served then. Changes nothing, but that a state file which
     /// cannot be read is set aside: so this is asked last. Blocks.
     pub(super) fn prepare(&self, config: &Config, statics: Vec<StaticZone>) -> Result<Vec<Step>, StartError> {
+        let served: BTreeMap<&Name, &Zone> = self.served.iter().map(|zone| (&zone.source.config.apex, zone)).collect();
         let step = |(config, statics): (&ZoneConfig, StaticZone)| {
-            let way = match self.served.iter().find(|zone| zone.source.config.apex == config.apex) {
+            let way = match served.get(&config.apex) {
                 Some(zone) if zone.source.config == *config && zone.source.statics == statics => Way::Stays,
                 Some(zone) if is_asked_alike(&zone.source.config, config) => Way::Answers,
                 Some(_) => Way::Asks(client(config)?),
@@ -69,12 +71,13 @@ impl Zones {
     /// Makes these the zones that are served. Returns what changed, a part each.
     pub(super) fn apply(&mut self, steps: Vec<Step>, ground: &mut Ground<'_>) -> Vec<String> {
         self.ending.retain(|_, ended| !ended.is_cancelled());
-        let mut before = std::mem::take(&mut self.served);
+        let before = std::mem::take(&mut self.served);
+        let mut before: BTreeMap<Name, Zone> =
+            before.into_iter().map(|zone| (zone.source.config.apex.clone(), zone)).collect();
         let mut told = Vec::new();
         for Step { config, statics, way } in steps {
             let name = config.name();
-            let at = before.iter().position(|zone| zone.source.config.apex == config.apex);
-            let zone = match (way, at.map(|at| before.remove(at))) {
+            let zone = match (way, before.remove(&config.apex)) {
                 (Way::Stays, Some(mut zone)) => {
                     // The addresses served are part of the answers of a zone without name servers of its own.
                     if zone.source.listen != ground.listen || zone.writes_elsewhere(ground) {
@@ -101,7 +104,7 @@ impl Zones {
             };
             self.served.push(zone);
         }
-        for zone in before {
+        for zone in before.into_values() {
             let name = zone.source.config.name();
             told.push(format!("zone {name} removed"));
             if let Some(ended) = zone.stop() {

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::spawn_blocking,
+    time::timeout,
 };
 
 use super::{FAILED, MISCONFIGURED, ServeArgs, StopSignals, load, run_async};
@@ -200,22 +201,29 @@ impl Origin {
     /// Loads everything again as at the start, and goes over to it; or says everything that is wrong, and changes
     /// nothing.
     async fn reload(&mut self, app: &mut App) -> Outcome {
+        let loaded = timeout(app::LOAD_WITHIN, self.load(app)).await;
+        let late = |_| format!("the configuration cannot be read within {} seconds", app::LOAD_WITHIN.as_secs());
+        let loaded = loaded.map_err(late)??;
+        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let before = app.sight().listen.load_full();
+        let applied = app.reload(&loaded.config).await.map_err(|error| error.to_string())?;
+        self.files.follow(watched(&loaded.config, loaded.file.as_ref())).await;
+        if app.sight().listen.load_full() != before {
+            tell_addresses(app);
+        }
+        Ok(applied.to_string())
+    }
+
+    async fn load(&mut self, app: &App) -> Result<Loaded, String> {
         // What is read from here on need not be told any more.
         self.files.take().await;
         let flags = self.flags.clone();
         let loaded = spawn_blocking(move || load_again(&flags)).await.map_err(|error| error.to_string())??;
-        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let file = loaded.file.as_ref();
         // Those in force too, as long as they are: their change may be what mends it.
         let both = watched(&loaded.config, file).into_iter().chain(watched(app.config(), file)).collect();
         self.files.follow(both).await;
-        let before = app.addresses().to_vec();
-        let applied = app.reload(&loaded.config).await.map_err(|error| error.to_string())?;
-        self.files.follow(watched(&loaded.config, file)).await;
-        if app.addresses() != before {
-            tell_addresses(app);
-        }
-        Ok(applied.to_string())
+        Ok(loaded)
     }
 }
 

@@ -49,8 +49,11 @@ fn named(name: &str) -> (watch::Sender<Arc<Topology>>, Inputs) {
     (publish, Inputs { source, epoch: None, topology, health, overrides, epochs })
 }
 
+/// Whoever finds nodes, the Table they lead to, who ends that, and who sends other zones.
+type Controlled = (watch::Sender<Arc<Topology>>, Arc<ArcSwap<Table>>, CancellationToken, mpsc::Sender<ZoneSet>);
+
 /// A controller at work over [`zone`].
-fn controlled() -> (watch::Sender<Arc<Topology>>, Arc<ArcSwap<Table>>, CancellationToken, mpsc::Sender<ZoneSet>) {
+fn controlled() -> Controlled {
     let (publish, zone) = zone();
     let (table, stop) = (Arc::new(ArcSwap::from_pointee(Table::default())), CancellationToken::new());
     let (sets, receiver) = mpsc::channel(1);

@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn a_change_is_taken_once_it_rests() {
         let (_folder, path, mut watch) = watched("one");
-        assert_eq!(watch.look(), [PathBuf::new(); 0]);
+        assert!(watch.look().is_empty());
         fs::write(&path, "tw").unwrap();
         assert!(watch.look().is_empty(), "it may be half written");
         fs::write(&path, "two and").unwrap();
@@ -232,11 +232,12 @@ mod tests {
     fn files_that_come_and_go_are_told() {
         let (_folder, path, mut watch) = watched("one");
         fs::remove_file(&path).unwrap();
+        let this = std::slice::from_ref(&path);
         assert!(watch.look().is_empty(), "an editor may be about to write it");
-        assert_eq!(watch.look(), [path.clone()]);
+        assert_eq!(watch.look(), this);
         fs::write(&path, "one").unwrap();
         assert!(watch.look().is_empty());
-        assert_eq!(watch.look(), [path.clone()]);
+        assert_eq!(watch.look(), this);
         // A pipe would never end.
         fs::remove_file(&path).unwrap();
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());

@@ -107,7 +107,7 @@ impl ServerStatus {
         let last = sight.reloads.last();
         ServerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            identity: sight.identity.clone(),
+            identity: sight.identity.load().as_deref().cloned(),
             started: rfc3339(sight.started),
             uptime: now.duration_since(sight.started).unwrap_or_default().as_secs_f64(),
             pid: std::process::id(),

@@ -107,3 +107,19 @@ async fn a_volume_of_kubernetes_is_swapped_whole() {
     assert_eq!(daemon.count("reload failed"), 0, "{}", daemon.log());
     eventually(async || daemon.count("reload: changed"), |count| *count == 3).await;
 }
+
+#[tokio::test]
+async fn a_certificate_that_does_not_fit_is_told_and_one_that_does_is_taken() {
+    let [old, new] = ["old", "new"].map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap());
+    let tls = "[server.tls]\nlisten = [\"127.0.0.1:0\"]\ncertificate = \"chain.pem\"\nkey = \"key.pem\"\n[admin]";
+    let config = CONFIG.replace("[admin]", tls);
+    let (chain, key) = (old.cert.pem(), old.signing_key.serialize_pem());
+    let files = [("one.zone", &*zone("192.0.2.1")), ("chain.pem", &chain), ("key.pem", &key)];
+    let daemon = Daemon::start(&config, &files).await;
+    let log = daemon.reload_by(|daemon| daemon.write("key.pem", &new.signing_key.serialize_pem())).await;
+    let told = "does not belong to the first certificate";
+    assert!(log.contains("key.pem changed") && log.contains(told) && log.contains("reload failed"), "{log}");
+    daemon.answers("www.one.test", "192.0.2.1").await;
+    let log = daemon.reload_by(|daemon| daemon.write("chain.pem", &new.cert.pem())).await;
+    assert!(log.contains("reload: changed: certificate"), "{log}");
+}

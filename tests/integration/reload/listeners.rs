@@ -25,6 +25,8 @@ fn of_file(folder: &Path, apex: &str) -> ZoneConfig {
     zone
 }
 
+type Change<'c> = &'c dyn Fn(&mut Config);
+
 fn another() -> SocketAddr {
     (ip("127.0.0.1"), free_port(ip("127.0.0.1"))).into()
 }
@@ -77,7 +79,7 @@ async fn a_port_that_is_taken_and_a_certificate_that_does_not_fit_change_nothing
     let base = server.app.config().clone();
     let (table, listen) = (server.app.table(), server.app.addresses().to_vec());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let changed = |change: &dyn Fn(&mut Config)| {
+    let changed = |change: Change<'_>| {
         let mut config = base.clone();
         config.zones.push(of_file(folder.path(), "two.test"));
         config.server.listen.push(another());
@@ -95,7 +97,7 @@ async fn a_port_that_is_taken_and_a_certificate_that_does_not_fit_change_nothing
         config.server.tls.key = Some(key.clone());
     };
     let admin = |address| AdminConfig { listen: vec![address], is_default: false, token_file: None };
-    let cases: [(&dyn Fn(&mut Config), &str); 3] = [
+    let cases: [(Change<'_>, &str); 3] = [
         (&|config| config.server.listen.push(taken.local_addr().unwrap()), "another program has the port"),
         (&|config| config.server.admin = admin(taken.local_addr().unwrap()), "another program has the port"),
         (&encrypted, "does not belong to the first certificate"),
@@ -116,7 +118,14 @@ async fn a_port_that_is_taken_and_a_certificate_that_does_not_fit_change_nothing
     std::fs::write(&key, one.signing_key.serialize_pem()).unwrap();
     let config = changed(&encrypted);
     let told = server.app.reload(&config).await.unwrap().to_string();
-    assert_eq!(told, "changed: zone two.test added; server.listen, server.identity, server.tls");
+    assert_eq!(told, "changed: zone two.test added; server.listen, server.identity, server.tls; certificate");
+    assert_eq!(server.app.sight().identity.load().as_deref().map(String::as_str), Some("other"));
+    assert_eq!(server.app.reload(&config).await.unwrap().to_string(), "nothing changed");
+    // The next issue of the certificate.
+    std::fs::write(&chain, other.cert.pem()).unwrap();
+    assert!(server.app.reload(&config).await.is_err(), "half of it");
+    std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+    assert_eq!(server.app.reload(&config).await.unwrap().to_string(), "changed: certificate");
     assert_eq!((server.app.addresses().len(), server.app.encrypted().len()), (2, 1));
     let seen = server.app.sight().listen.load();
     assert_eq!(seen.len(), 3);

@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, process::Command};
 
-use hickory_proto::op::ResponseCode;
+use hickory_proto::{op::ResponseCode, rr::RecordType};
 
 use super::daemon::Daemon;
-use crate::support::{PROGRAM, address_in, eventually};
+use crate::support::{Dig, Load, PROGRAM, address_in, eventually, free_port, ip};
 
 /// One zone of a file.
 const ONE: &str = "[server]\nlisten = [\"LISTEN\"]\nwatch_files = false\n[admin]\nlisten = []\n\
@@ -156,4 +156,22 @@ async fn the_command_and_the_http_side_tell_what_came_of_it() {
     assert_eq!(command(admin).await, (0, "changed: admin\n".to_owned(), String::new()));
     assert_eq!(command(other).await.0, 0);
     eventually(async || command(admin).await.0, |code| *code == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hang_ups_under_queries_lose_none() {
+    let daemon = one().await;
+    daemon.write("two.zone", &zone("192.0.2.2"));
+    let load = Load::start(daemon.address, &["www.one.test"], 1000);
+    for round in 0..30 {
+        let config = if round % 2 == 0 { TWO } else { ONE };
+        let other = free_port(ip("127.0.0.1"));
+        let listen = format!("listen = [\"LISTEN\", \"127.0.0.1:{other}\"]\nidentity = \"{round}\"");
+        daemon.configure(&config.replace("listen = [\"LISTEN\"]", &listen));
+        let log = daemon.reload_by(Daemon::hang_up).await;
+        assert!(log.contains("server.listen, server.identity"), "{log}");
+        let other = Dig::new((ip("127.0.0.1"), other).into(), "www.one.test", RecordType::A);
+        assert_eq!(other.tcp().ask().await.addresses(), [ip("192.0.2.1")]);
+    }
+    assert!(load.stop().await.len() > 500);
 }
