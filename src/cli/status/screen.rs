@@ -130,18 +130,21 @@ fn about_zone(zone: &ZoneStatus, rates: &Rates, clock: &Clock, paint: Paint) -> 
     for ((dc, rack), nodes) in racks {
         let inside = nodes.iter().filter(|node| node.is_in).count();
         lines.push(format!("  {} {inside} of {} answered", paint.strong(&clean(&format!("{dc}/{rack}"))), nodes.len()));
-        let is_plain = |node: &NodeStatus| node.verdict == "up" && node.forced.is_none();
-        let mut more = 0;
+        let is_plain = |node: &NodeStatus| {
+            let is_whole = node.weight.is_none_or(|weight| weight >= 1.0);
+            matches!(&*node.verdict, "up" | "listed") && is_whole && node.forced.is_none()
+        };
+        let (mut more, mut word) = (0, "");
         for node in &nodes {
             if nodes.len() > NODES_TOLD && is_plain(node) {
-                more += 1;
+                (more, word) = (more + 1, &node.verdict);
                 continue;
             }
             let share = if all > 0 { led(node) as f64 / all as f64 } else { 0.0 };
             lines.push(about_node(node, share, width, clock, paint));
         }
         if more > 0 {
-            lines.push(format!("    ... and {more} that are {}", paint.verdict("up")));
+            lines.push(format!("    ... and {more} more, {}", paint.verdict(word)));
         }
     }
     lines.extend(zone.scopes.iter().flat_map(|scope| about_scope(scope, paint)));
@@ -151,9 +154,9 @@ fn about_zone(zone: &ZoneStatus, rates: &Rates, clock: &Clock, paint: Paint) -> 
 fn about_node(node: &NodeStatus, share: f64, width: usize, clock: &Clock, paint: Paint) -> String {
     let since = node.since.as_deref().map(|since| clock.ago(since)).unwrap_or_default();
     let probe = node.probe_seconds.map(|took| format!("{:.1} ms", took * 1e3)).unwrap_or_default();
-    // The cause, where the word alone does not say it.
-    let cause =
-        node.reason.strip_prefix(&node.verdict).map_or(&*node.reason, |rest| rest.trim_start_matches([':', ' ']));
+    // The cause, where the word alone does not say it: `down: refused`, `listed, not probed`.
+    let rest = node.reason.strip_prefix(&node.verdict).filter(|rest| rest.is_empty() || rest.starts_with([':', ',']));
+    let cause = rest.map_or(&*node.reason, |rest| rest.trim_start_matches([':', ',', ' ']));
     let weight = node.weight.filter(|weight| *weight < 1.0).map(|weight| format!(" weight {:.0} %", weight * 100.0));
     // The verdict of an override names it already.
     let is_told = matches!(node.verdict.as_str(), "drained" | "forced");
@@ -278,7 +281,7 @@ mod tests {
             "  dc1/rack1 1 of 2 answered",
             "    10.0.0.1   up             1 m 0 s ago     0.4 ms   60.0 % of leads",
             "    10.0.0.2   down               6 s ago               0.0 % of leads  connection refused",
-            "    10.0.0.13  drained        1 m 0 s ago     0.5 ms   40.0 % of leads weight 50 %  by ops: kernel",
+            "    10.0.0.13  drained        1 m 0 s ago     0.5 ms   40.0 % of leads weight 50 %  drained by ops: kernel",
             "  dc1/rack1 A falls back to dc1, 1 node",
             "  drain dc1/rack2 from 2026-11-21T10:00:00Z until 2026-11-21T12:00:00Z, by ops (api): kernel",
             "  2026-11-21T10:00:59Z  alternator.local node 10.0.0.2 is down: connection refused",
@@ -313,7 +316,7 @@ mod tests {
         let many = (0..100).map(|number| NodeStatus { address: format!("10.1.0.{number}"), ..node.clone() });
         status.zones[0].nodes.extend(many);
         let text = screen("s", &status, &[], &Rates::default(), Paint(false));
-        assert!(text.contains("    ... and 101 that are up\n") && text.contains("10.0.0.2 "), "{text}");
+        assert!(text.contains("    ... and 101 more, up\n") && text.contains("10.0.0.2 "), "{text}");
         assert!(text.lines().count() < 25);
     }
 
