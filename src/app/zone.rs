@@ -212,7 +212,7 @@ impl Zone {
             let prober = prober.instrument(tracing::error_span!("health", zone = %name));
             spawn(ground.tasks, "a zone's prober", &stop, async {
                 if let Err(error) = prober.await {
-                    tracing::error!(%error);
+                    tracing::error!(%error, "a zone's prober cannot start");
                 }
             });
         }

@@ -33,6 +33,7 @@ pub(super) fn run(args: ServeArgs) -> u8 {
         Ok(loaded) => loaded,
         Err(problems) => return misconfigured(problems.iter().map(Problem::to_string)),
     };
+    telemetry::set_format(loaded.config.server.log.format);
     if loaded.config.zones.is_empty() {
         eprintln!("{NO_ZONE}");
         return MISCONFIGURED;

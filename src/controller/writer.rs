@@ -59,7 +59,7 @@ impl Writer {
                         failing = false;
                     }
                     Ok(Err(error)) if !failing => {
-                        tracing::error!(%error, "cannot write the state file; trying on");
+                        tracing::error!(zone, %error, "cannot write the state file; trying on");
                         failing = true;
                     }
                     _ => {}

@@ -45,9 +45,11 @@ impl Log {
                 }
                 let reason = failure.as_ref().map(tracing::field::display);
                 match to {
-                    NodeState::Down => tracing::warn!(%address, reason, "node is down"),
-                    NodeState::Up if *from == NodeState::Joining => tracing::info!(%address, "node is up, first time"),
-                    NodeState::Up | NodeState::Joining => tracing::info!(%address, "node is {to} again"),
+                    NodeState::Down => tracing::warn!(node = %address, reason, "node is down"),
+                    NodeState::Up if *from == NodeState::Joining => {
+                        tracing::info!(node = %address, "node is up, first time")
+                    }
+                    NodeState::Up | NodeState::Joining => tracing::info!(node = %address, "node is {to} again"),
                 }
                 match failure {
                     Some(failure) => journal.note("node", address, format_args!("is {to}: {failure}")),

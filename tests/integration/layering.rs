@@ -28,7 +28,7 @@ const LAYERS: &[(&str, &str)] = &[
     // Steering by hand: what operators forced, and whether they have it.
     ("overrides", "config journal model plan reload state table"),
     ("sim", ""),                            // a simulated cluster: must not share the server's mistakes
-    ("telemetry", ""),                      // logs
+    ("telemetry", "config"),                // logs, in the format that is configured
     ("service", "config model plan table"), // the supervisor that started us; giving root up
     ("controller", "*"),                    // compiles what discovery and health find
     ("admin", "*"),                         // what operators see

@@ -18,6 +18,7 @@ mod gdnsd;
 mod incidents;
 mod layering;
 mod listeners;
+mod logs;
 mod meters;
 mod names;
 mod overrides;
