@@ -71,6 +71,7 @@ pub mod journal;
 pub mod model;
 pub mod overrides;
 pub mod plan;
+pub mod query_log;
 pub mod reload;
 pub mod server;
 pub mod service;

@@ -61,6 +61,7 @@ use crate::{
     explain::{self, Explainer},
     journal::Journal,
     overrides::{self, Departures, Store},
+    query_log::QueryLog,
     reload::{self, Applied, Outcome, Requests, Trigger},
     server::{self, Bound, Counters, Inherited, LimitReport, Running, Transport, encrypted::ConnectionCounters},
     service::{Passed, Pulse},
@@ -96,6 +97,8 @@ pub struct App {
     requests: Option<Requests>,
     admin: AdminSide,
     pulse: Pulse,
+    /// Where there is one.
+    query_log: Option<QueryLog>,
 }
 
 /// Starts a server: loads, binds every address, and only then begins to work.
@@ -142,6 +145,8 @@ pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> R
     let (sets, next_set) = mpsc::channel(1);
     spawn(&mut tasks, "the controller", &stop, controller.run(next_set, stop.clone()));
     spawn(&mut tasks, "the report of limits", &stop, tell_limits(LimitReport::new(&sight.counters), stop.clone()));
+    let (identity, counters) = (config.server.identity.as_deref(), &sight.counters);
+    let query_log = QueryLog::start(&config.server.query_log, identity, counters).map_err(StartError::Workers)?;
     let running = bound.run(&sight.table, &sight.counters, fastrand::u64(..)).map_err(StartError::Workers)?;
     sight.connections = running.connections().clone();
     let (trigger, requests) = reload::requests();
@@ -168,6 +173,7 @@ pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> R
         requests,
         admin,
         pulse,
+        query_log,
     };
     app.tell_addresses();
     Ok(app)
@@ -309,8 +315,9 @@ impl App {
         Ok(Applied { changes, at_restart })
     }
 
-    /// Tells everywhere what came of a reload.
+    /// Tells everywhere what came of a reload. Whatever that is, the query log's file is opened anew.
     pub fn tell_reload(&self, outcome: &Outcome) {
+        self.query_log.iter().for_each(QueryLog::reopen);
         match outcome {
             Ok(applied) => {
                 tracing::info!("reload: {applied}");
@@ -355,7 +362,13 @@ impl App {
         self.stop.cancel();
         let running = self.running;
         // Workers are threads that have to be waited for; the runtime must stay free to end its tasks meanwhile.
-        let workers = tokio::task::spawn_blocking(move || running.stop());
+        let query_log = self.query_log;
+        let workers = tokio::task::spawn_blocking(move || {
+            let all_ended = running.stop();
+            // Once nobody asks any more.
+            query_log.into_iter().for_each(QueryLog::stop);
+            all_ended
+        });
         if !workers.await.unwrap_or(false) {
             tracing::warn!("some workers did not end in time");
         }

@@ -88,6 +88,13 @@ pub struct QueryLogConfig {
     pub dnstap: Option<PathBuf>,
 }
 
+impl QueryLogConfig {
+    /// Whether any query is logged anywhere.
+    pub fn is_used(&self) -> bool {
+        self.sample > 0.0 && (self.file.is_some() || self.dnstap.is_some())
+    }
+}
+
 /// `[[server.access]]`: who may ask at some listeners.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListenerAccess {

@@ -3,12 +3,16 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use super::{
     Transport,
     tally::{Tally, Workers, ZoneSlots, counted_of_zone, leads},
+    tap::Taps,
     tcp::{Closed, TcpCounters},
 };
 use crate::model::{Meter, NodeSlots};
@@ -133,6 +137,30 @@ pub struct Counters {
     zones: Arc<ZoneSlots>,
     nodes: Arc<NodeSlots>,
     tcp: Arc<Mutex<TcpTotals>>,
+    logged: Arc<[LogCounters; LogOutput::ALL.len()]>,
+    taps: Taps,
+}
+
+/// Where the query log goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(usize)]
+pub enum LogOutput {
+    /// The file.
+    File,
+    /// The reader of dnstap.
+    Dnstap,
+}
+
+impl LogOutput {
+    /// Both, in the order of their numbers.
+    pub const ALL: [LogOutput; 2] = [LogOutput::File, LogOutput::Dnstap];
+}
+
+#[derive(Debug, Default)]
+struct LogCounters {
+    is_used: AtomicBool,
+    written: AtomicU64,
+    dropped: AtomicU64,
 }
 
 /// The connections of workers at work, and of those that have ended.
@@ -149,7 +177,14 @@ impl Default for Counters {
         let (of_zones, of_nodes) = (workers.clone(), workers.clone());
         let zones = ZoneSlots::new(ZONES, move |zone| counted_of_zone(&of_zones, zone));
         let nodes = NodeSlots::new(NODES, move |node| vec![of_nodes.totals().leads(node)]);
-        Counters { workers, zones: Arc::new(zones), nodes: Arc::new(nodes), tcp: Arc::default() }
+        Counters {
+            workers,
+            zones: Arc::new(zones),
+            nodes: Arc::new(nodes),
+            tcp: Arc::default(),
+            logged: Arc::default(),
+            taps: Taps::default(),
+        }
     }
 }
 
@@ -209,6 +244,39 @@ impl Counters {
     /// what its query became, too.
     pub fn unsent(&self) -> u64 {
         self.workers.totals().unsent
+    }
+
+    /// Where copies of queries come to, for the query log.
+    pub fn taps(&self) -> &Taps {
+        &self.taps
+    }
+
+    /// Says that this output of the query log is in use.
+    pub fn use_log(&self, output: LogOutput) {
+        self.logged[output as usize].is_used.store(true, Relaxed);
+    }
+
+    /// Counts queries logged, and queries that were not although they should have been, beyond those that no worker had
+    /// room for.
+    pub fn count_log(&self, output: LogOutput, written: u64, dropped: u64) {
+        let counters = &self.logged[output as usize];
+        counters.written.fetch_add(written, Relaxed);
+        counters.dropped.fetch_add(dropped, Relaxed);
+    }
+
+    /// Queries that were logged there, and queries that were dropped because it was too slow, or failed. Both 0 where it
+    /// is not in use.
+    pub fn query_log(&self, output: LogOutput) -> (u64, u64) {
+        let counters = &self.logged[output as usize];
+        if !counters.is_used.load(Relaxed) {
+            return (0, 0);
+        }
+        (counters.written.load(Relaxed), counters.dropped.load(Relaxed) + self.workers.totals().unlogged)
+    }
+
+    /// The name of the zone of this number.
+    pub fn zone_name(&self, number: u32) -> Option<Arc<str>> {
+        self.zones.key(number)
     }
 
     /// To how many replies response rate limiting did this, over all workers. Replies that it does not look at, as

@@ -17,6 +17,7 @@
 //! | [`Closed`] | why a TCP connection was closed, for counting |
 //! | proxy | stands between us and the client, and says in a header who that is; read in `proxy` |
 //! | response rate limiting | what a flood of forged queries gets from us, in `rate_limit` |
+//! | tap | where copies of queries and replies leave a worker, for the query log |
 //! | [`encrypted`] | DNS over TLS, HTTPS and QUIC |
 //! | general path | [`General`], through hickory's types over the same Table: ANY, aliases, explanations, meta types |
 //!
@@ -35,6 +36,7 @@ mod equality;
 mod general;
 mod limiter;
 mod listeners;
+mod malformed;
 mod proxy;
 mod query;
 mod rate_limit;
@@ -43,11 +45,12 @@ mod report;
 mod respond;
 mod settings;
 mod tally;
+mod tap;
 mod tcp;
 mod udp;
 
 pub use asker::{Asker, Transport};
-pub use counters::{Counters, Outcome, RateLimited, ZoneCounts};
+pub use counters::{Counters, LogOutput, Outcome, RateLimited, ZoneCounts};
 pub use edns::Cookies;
 pub use general::General;
 pub use listeners::{BindError, Bound, Inherited, Prepared, Running, bind};
@@ -55,4 +58,5 @@ pub use query::{NameBuffer, Parsed, Query, parse};
 pub use report::LimitReport;
 pub use respond::Responder;
 pub use settings::Settings;
+pub use tap::{Record, Tapped, Taps};
 pub use tcp::Closed;

@@ -9,9 +9,11 @@ use super::{
     chaos::{self, CLASS_CHAOS},
     edns::{self, Edns, Teller, Told},
     limiter::Limiter,
-    query::{Bad, CLASS_ANY, CLASS_IN, NameBuffer, Parsed, Query, Why, is_no_query, parse, parse_usual},
-    reply::{Head, Limits, Options, Reply, append_opt_with, outcome_of},
+    malformed::refuse_bad,
+    query::{CLASS_ANY, CLASS_IN, NameBuffer, Parsed, Query, is_no_query, parse, parse_usual},
+    reply::{Reply, outcome_of},
     tally::{Block, Tally},
+    tap::Tap,
 };
 use crate::{
     model::Verdict,
@@ -29,6 +31,9 @@ pub struct Responder {
     settings: Arc<Settings>,
     names: NameBuffer,
     limiter: Option<Box<Limiter>>,
+    tap: Option<Box<Tap>>,
+    /// Whether there is anything more to do with replies: they are limited, or logged.
+    has_after: bool,
     /// Whether there is to be a limiter wherever the settings have a limit.
     limits_rate: bool,
 }
@@ -36,13 +41,17 @@ pub struct Responder {
 impl Responder {
     /// A responder; the seed decides where its cursors start.
     pub fn new(counters: &Counters, settings: &Arc<Settings>, seed: u64) -> Self {
+        let tally = counters.worker();
+        let tap = settings.tapped.map(|share| counters.taps().tap(share, seed.rotate_left(2), tally.block().clone()));
         Responder {
             settings: settings.clone(),
             general: General::new(seed.rotate_left(1)),
             dealer: Dealer::new(seed),
-            tally: counters.worker(),
+            tally,
             names: NameBuffer::default(),
             limiter: None,
+            has_after: tap.is_some(),
+            tap,
             limits_rate: false,
         }
     }
@@ -51,8 +60,13 @@ impl Responder {
     /// forged.
     pub fn limiting_rate(mut self) -> Self {
         self.limits_rate = true;
-        self.limiter = Limiter::new(&self.settings, self.tally.block().clone());
+        self.set_limiter();
         self
+    }
+
+    fn set_limiter(&mut self) {
+        self.limiter = Limiter::new(&self.settings, self.tally.block().clone());
+        self.has_after = self.limiter.is_some() || self.tap.is_some();
     }
 
     /// Goes by these settings from now on; whether they are others than before. What was counted towards a limit that
@@ -71,7 +85,7 @@ impl Responder {
         let before = std::mem::replace(&mut self.settings, settings);
         let limit = |of: &Settings| (of.rate_limit.clone(), of.workers);
         if self.limits_rate && limit(&before) != limit(&self.settings) {
-            self.limiter = Limiter::new(&self.settings, self.tally.block().clone());
+            self.set_limiter();
         }
     }
 
@@ -93,10 +107,29 @@ impl Responder {
             None => self.respond_rarely::<true>(table, packet, asker, out),
         };
         self.tally.count(asker.transport, outcome, zone);
+        if self.has_after {
+            self.after(table, packet, asker, (outcome, zone), out, start);
+        }
+        outcome
+    }
+
+    /// Limits what is sent, and copies it for the log. The reply stands in `out`, from `start` on.
+    #[cold]
+    fn after(
+        &mut self,
+        table: &Table,
+        packet: &[u8],
+        asker: &Asker,
+        (outcome, zone): Became,
+        out: &mut Vec<u8>,
+        start: usize,
+    ) {
         if let Some(limiter) = &mut self.limiter {
             limiter.judge(table, packet, asker, outcome, out, start);
         }
-        outcome
+        if let Some(tap) = &mut self.tap {
+            tap.copy(packet, out.get(start..).unwrap_or_default(), asker, outcome, zone);
+        }
     }
 
     /// The same with every well-formed query answered by the general path, nothing counted and nothing limited: for
@@ -199,7 +232,7 @@ fn unnamed(outcome: Outcome) -> Became {
 
 /// What a query with options is told, whatever its answer is.
 #[inline(never)]
-fn told(settings: &Settings, edns: &Edns<'_>, asker: &Asker) -> Result<Told, edns::Malformed> {
+pub(super) fn told(settings: &Settings, edns: &Edns<'_>, asker: &Asker) -> Result<Told, edns::Malformed> {
     let has_keepalive = asker.transport.has_keepalive();
     let asked = edns::Asked::read(edns.options, settings.cookies.is_some(), has_keepalive)?;
     let teller = Teller {
@@ -392,36 +425,4 @@ pub(super) const META_TYPES: std::ops::RangeInclusive<u16> = 249..=255;
 /// Types whose answer is not in the Table.
 fn is_unusual(qtype: u16) -> bool {
     qtype == u16::from(RecordType::OPT) || META_TYPES.contains(&qtype)
-}
-
-/// Answers what is no query; tells whether it brought a valid cookie, too.
-#[cold]
-fn refuse_bad(settings: &Settings, bad: &Bad<'_>, asker: &Asker, out: &mut Vec<u8>) -> (Outcome, bool) {
-    let start = out.len();
-    let is_denied = settings.access.verdict(asker.source.ip()) != Verdict::Allowed;
-    let mut told_cookie = None;
-    let (rcode, remark) = match (bad.why, &bad.edns) {
-        _ if is_denied => (ResponseCode::Refused, Some(&Remark::PROHIBITED)),
-        (Why::Opcode, _) => (ResponseCode::NotImp, Some(&Remark::NOT_SUPPORTED)),
-        (Why::NoQuestion, Some(edns)) if edns.version > 0 => (ResponseCode::BADVERS, None),
-        (Why::NoQuestion, Some(edns)) => {
-            told_cookie = told(settings, edns, asker).ok().filter(|told| told.cookie.is_some());
-            // RFC 7873 section 5.4: a server part that is not right is told by BADCOOKIE, here whatever the policy is.
-            match told_cookie.as_ref().and_then(|told| told.cookie) {
-                Some(cookie) if cookie.has_server_part && !cookie.is_valid => (ResponseCode::BADCOOKIE, None),
-                Some(_) => (ResponseCode::NoError, None),
-                None => (ResponseCode::FormErr, None),
-            }
-        }
-        (Why::Malformed | Why::NoQuestion, _) => (ResponseCode::FormErr, None),
-    };
-    let head = Head { asked: bad.head, echo: bad.echo, edns: &bad.edns, rcode, flags: 0 };
-    head.write([0; 3], out);
-    if let Some(edns) = &bad.edns {
-        let options = Options { told: told_cookie.as_ref(), remark, zone: None };
-        let limit = edns::udp_limit(Some(edns));
-        append_opt_with(out, edns, rcode, &options, start, Limits { all: limit, remark: limit });
-    }
-    let is_verified = told_cookie.is_some_and(|told| told.cookie.is_some_and(|cookie| cookie.is_valid));
-    (if is_denied { Outcome::Denied } else { outcome_of(rcode, false) }, is_verified)
 }

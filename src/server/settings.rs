@@ -33,6 +33,8 @@ pub struct Settings {
     pub rate_limit: RateLimitConfig,
     /// Bounds of connections.
     pub tcp: TcpConfig,
+    /// The share of queries that are copied for the query log; `None` where there is no such log.
+    pub(super) tapped: Option<f64>,
     /// Workers that share the listener, and with it these bounds.
     pub(super) workers: usize,
     /// Addresses of our own, where no query can come from.
@@ -73,6 +75,7 @@ impl Settings {
             proxies: config.proxy_from.clone(),
             rate_limit: config.rate_limit.clone(),
             tcp: config.tcp.clone(),
+            tapped: config.query_log.is_used().then_some(config.query_log.sample),
             workers: workers(config),
             own: listening.iter().map(SocketAddr::ip).chain(interfaces.iter().copied()).collect(),
             own_port: own_ports.pop().unwrap_or_default(),

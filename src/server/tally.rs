@@ -114,6 +114,7 @@ fn add(counter: &AtomicU64, count: u64) {
 #[repr(align(128))]
 pub(super) struct Block {
     unsent: AtomicU64,
+    unlogged: AtomicU64,
     rate_limited: [AtomicU64; RateLimited::ALL.len()],
     grown: Mutex<Grown>,
 }
@@ -136,6 +137,16 @@ impl Block {
         add(&self.rate_limited[what as usize], 1);
     }
 
+    /// Counts a query that there was no room to log. Only the owning worker may call this.
+    pub(super) fn count_unlogged(&self) {
+        add(&self.unlogged, 1);
+    }
+
+    #[cfg(test)]
+    pub(super) fn unlogged(&self) -> u64 {
+        self.unlogged.load(Relaxed)
+    }
+
     /// Counts replies the kernel did not take. Only the owning worker may call this.
     pub(super) fn unsent(&self, replies: usize) {
         add(&self.unsent, replies as u64);
@@ -146,6 +157,7 @@ impl Block {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     pub(super) unsent: u64,
+    pub(super) unlogged: u64,
     pub(super) rate_limited: [u64; RateLimited::ALL.len()],
     outcomes: Vec<u64>,
     leads: Vec<u64>,
@@ -154,6 +166,7 @@ pub(super) struct Totals {
 impl Totals {
     fn add(&mut self, block: &Block) {
         self.unsent += block.unsent.load(Relaxed);
+        self.unlogged += block.unlogged.load(Relaxed);
         for (total, count) in self.rate_limited.iter_mut().zip(&block.rate_limited) {
             *total += count.load(Relaxed);
         }

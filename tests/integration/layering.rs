@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("overrides", "config journal model plan reload state table"),
     ("sim", ""),                            // a simulated cluster: must not share the server's mistakes
     ("telemetry", "config"),                // logs, in the format that is configured
+    ("query_log", "config server"),         // copies of queries and replies, to a file or a reader
     ("service", "config model plan table"), // the supervisor that started us; giving root up
     ("controller", "*"),                    // compiles what discovery and health find
     ("admin", "*"),                         // what operators see
@@ -48,7 +49,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("hickory_server", "server/general.rs"),
     ("mio", "server/tcp/"),
     // System calls, pinning, errors by their names; users.
-    ("nix", "server/udp/ server/affinity.rs server/tcp/ service/"),
+    ("nix", "server/udp/ server/affinity.rs server/tcp/ service/ query_log/file.rs"),
     ("sd_notify", "service/"),
     ("listenfd", "service/passed.rs"),
     ("quinn", "server/encrypted/quic.rs"),

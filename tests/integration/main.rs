@@ -27,6 +27,7 @@ mod pipes;
 mod proof_of_concept;
 mod protocol;
 mod proxies;
+mod query_log;
 mod rate_limit;
 mod reload;
 mod restart;

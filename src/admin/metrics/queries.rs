@@ -4,7 +4,7 @@ use std::{fmt, fs, net::SocketAddr};
 
 use super::{super::Sight, families::Families};
 use crate::server::{
-    Closed, Outcome, RateLimited, Transport, ZoneCounts,
+    Closed, LogOutput, Outcome, RateLimited, Transport, ZoneCounts,
     encrypted::{ConnectionCounters, Ending},
 };
 
@@ -44,6 +44,16 @@ pub(super) fn tell(sight: &Sight, to: &mut Families<'_>) -> fmt::Result {
         "alternator_dns_unsent",
         "Replies that the kernel did not take; each is in alternator_dns_queries_total, too",
         counters.unsent() as f64,
+    )?;
+    let logged = [(LogOutput::File, "file"), (LogOutput::Dnstap, "dnstap")].into_iter().flat_map(|(output, word)| {
+        let (written, dropped) = counters.query_log(output);
+        [("written", written), ("dropped", dropped)]
+            .map(|(result, count)| (vec![("output", word), ("result", result)], count as f64))
+    });
+    to.counters(
+        "alternator_dns_query_log",
+        "Queries for the query log, by where it goes, and whether they were written or dropped because that was too slow",
+        logged,
     )?;
     let limited = RateLimited::ALL.map(|what| (limited_word(what), counters.rate_limited(what) as f64));
     to.counters(
