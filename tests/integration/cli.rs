@@ -152,6 +152,10 @@ fn every_command_has_a_help_that_names_its_options() {
         ),
         ("demo", &["--chaos"]),
         ("check", &["--config", "--probe"]),
+        ("drain", &["--for", "--in", "--reason", "--zone", "--wait", "--by", "TARGET", "Exit status"]),
+        ("undrain", &["--action", "--zone", "--by"]),
+        ("force-up", &["--for", "--reason", "--zone"]),
+        ("overrides", &["--server"]),
         ("config", &[]),
     ] {
         let (code, out, _) = run(folder.path(), &[command, "--help"]);

@@ -1,13 +1,18 @@
 //! The commands, against the real server.
 
 use std::{
-    net::SocketAddr,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
     process::{Command, Output},
     time::{Duration, Instant},
 };
 
+use hickory_proto::rr::RecordType;
+
 use super::Steered;
-use crate::support::{PROGRAM, TestServer, cluster, eventually, ip, steady};
+use crate::support::{
+    ADMIN_LISTEN, Dig, PROGRAM, Program, TestServer, ZONE, address_in, cluster, eventually, free_port, ip, steady,
+};
 
 /// Runs a command against a server; its exit code, output and errors.
 async fn run(admin: SocketAddr, arguments: &[&str]) -> (i32, String, String) {
@@ -103,4 +108,68 @@ async fn a_drain_that_begins_later_is_waited_for_from_then_on() {
     // Stopped now, as the operator would.
     cluster.stop(ip("127.15.31.1")).await.unwrap();
     eventually(|| steered.server.set(""), |set| set.len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_outlives_the_process_that_took_it() {
+    let cluster = cluster(&["dc1/rack1 127.15.32.1", "dc1/rack1 127.15.32.2", "dc1/rack1 127.15.32.3"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (config, file) = (folder.path().join("alternator-dns.toml"), folder.path().join("overrides.toml"));
+    let localhost = Ipv4Addr::LOCALHOST.into();
+    let (listen, admin) = (free_port(localhost), SocketAddr::new(localhost, free_port(localhost)).to_string());
+    fs::write(&file, "[[override]]\ntarget = \"127.15.32.3\"\naction = \"drain\"\n").unwrap();
+    let text = format!(
+        "[server]\nlisten = [\"127.0.0.1:{listen}\"]\nstate_dir = \"state\"\noverrides = \"overrides.toml\"\n\
+         [zones.\"{ZONE}\".cluster]\nseeds = [\"127.15.32.1\"]\nport = {}\n",
+        cluster.port()
+    );
+    fs::write(&config, text).unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).arg("--config").arg(&config).env(ADMIN_LISTEN, &admin).env("NO_COLOR", "1");
+        command
+    };
+    let answered = async |address, wanted: &[&str]| {
+        let dig = Dig::new(address, ZONE, RecordType::A);
+        eventually(|| dig.ask(), |reply| reply.set() == wanted.iter().map(|text| (*text).to_owned()).collect()).await;
+    };
+    let (program, line) = Program::start(command(&["serve"]), "answering over UDP and TCP");
+    let address = address_in(&line).unwrap();
+    answered(address, &["127.15.32.1", "127.15.32.2"]).await;
+    // The server is found by its configuration.
+    let drained = command(&["drain", "127.15.32.1", "--reason", "disk"]).output().unwrap();
+    assert!(drained.status.success(), "{drained:?}");
+    answered(address, &["127.15.32.2"]).await;
+    program.signal("KILL");
+    program.end().await;
+
+    let (program, _) = Program::start(command(&["serve"]), "answering over UDP and TCP");
+    answered(address, &["127.15.32.2"]).await;
+    let listed = command(&["overrides"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 3, "{listed}");
+    assert!(lines.iter().any(|line| line.starts_with("127.15.32.1 ") && line.ends_with("api     disk")), "{listed}");
+    assert!(lines.iter().any(|line| line.starts_with("127.15.32.3 ") && line.contains(" file")), "{listed}");
+    let undrained = command(&["undrain", "127.15.32.3"]).output().unwrap();
+    let errors = String::from_utf8(undrained.stderr).unwrap();
+    assert!(undrained.status.code() == Some(1) && errors.contains("overrides.toml: take it out there"), "{errors}");
+    assert!(command(&["undrain", "127.15.32.1"]).output().unwrap().status.success());
+    answered(address, &["127.15.32.1", "127.15.32.2"]).await;
+
+    // A mistake in the file is found by check, and keeps a server from starting without what it should know.
+    fs::write(&file, "[[override]]\ntarget = \"10.0.0.300\"\naction = \"drain\"\n").unwrap();
+    let checked = command(&["check"]).output().unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    assert!(checked.status.code() == Some(2) && told.contains("overrides.toml:2: override[1].target:"), "{told}");
+    let reloaded = command(&["reload"]).output().unwrap();
+    let told = String::from_utf8(reloaded.stderr).unwrap();
+    assert!(reloaded.status.code() == Some(1) && told.contains("overrides.toml:2: override[1].target:"), "{told}");
+    program.signal("TERM");
+    let (_, _, log, _) = program.end().await;
+    for line in ["drained by ", "taken back by "] {
+        assert!(log.contains(line), "{line} in {log}");
+    }
+    let refused = command(&["serve"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }

@@ -153,3 +153,22 @@ async fn what_is_wrong_is_refused_with_a_sentence_and_typing_errors_are_told() {
     assert!(warning.starts_with("force-up 127.15.12.1 decides about 127.15.12.1"), "{warning}");
     tokio::time::timeout(Duration::from_secs(20), steered.server.answers("", &["127.15.12.1"])).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_reads_the_file_and_fails_by_its_mistakes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("overrides.toml");
+    let cluster = cluster(&["dc1/rack1 127.15.13.1", "dc1/rack1 127.15.13.2"]).await;
+    let mut config = config(&cluster, dir.path());
+    (config.server.overrides, config.server.watch_files) = (Some(path.clone()), false);
+    let mut steered = Steered::start(config).await;
+    steered.server.answers("", &["127.15.13.1", "127.15.13.2"]).await;
+    let config = steered.server.app.config().clone();
+    fs::write(&path, "[[override]]\ntarget = \"127.15.13.1\"\naction = \"drain\"\n").unwrap();
+    steered.server.app.reload(&config).await.unwrap();
+    steered.server.answers("", &["127.15.13.2"]).await;
+    fs::write(&path, "[[override]]\ntarget = \"127.15.13.1\"\n").unwrap();
+    let error = steered.server.app.reload(&config).await.unwrap_err().to_string();
+    assert!(error.contains("overrides.toml:1: override[1].action: missing"), "{error}");
+    assert_eq!(steered.get("/overrides").await["overrides"].as_array().map(Vec::len), Some(1), "nothing changed");
+}

@@ -13,6 +13,6 @@ pub use ceaseless::Ceaseless;
 pub use dig::{Dig, Reply, framed, read_frame};
 pub use http::Http;
 pub use load::{Load, Sample};
-pub use program::{PROGRAM, Program, address_in, collect};
+pub use program::{ADMIN_LISTEN, PROGRAM, Program, address_in, collect};
 pub use server::{TestServer, ZONE, asked, cluster, fast, free_port, ip, remembering, set, steady};
 pub use wait::{PATIENCE, eventually, within, within_own_time};
