@@ -53,6 +53,7 @@ export function updateNode(row, node, context) {
     setAttribute(row.since, "title", since === null ? null : `${label} since ${node.since}`);
     const probed = Number.isFinite(node.probe_seconds);
     setText(row.probe, probed ? latency(node.probe_seconds) : "");
+    setAttribute(row.root, "data-unprobed", probed ? null : "");
     setAttribute(row.probe, "title", probed ? "how long the latest probe took" : null);
     updateShare(row, node, context);
     setAttribute(row.root, "data-idle", !node.in && !(context.leads.of.get(node.address) > 0) ? "" : null);
