@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use caps::{CapSet, Capability, CapsHashSet, errors::CapsError};
 use nix::{
     errno::Errno,
     unistd::{
@@ -19,6 +20,9 @@ use nix::{
 };
 
 use crate::config::ServerConfig;
+
+/// The right to bind ports below 1024.
+const BIND: Capability = Capability::CAP_NET_BIND_SERVICE;
 
 /// Name of the file whose making shows that a folder can be written.
 const TRIAL: &str = ".alternator-dns-trial";
@@ -84,6 +88,14 @@ pub enum UserError {
         call: &'static str,
         /// The system's reason.
         source: Errno,
+    },
+    /// The capability that is kept.
+    #[error("cannot become user {user} with nothing but the right to bind ports: {source}")]
+    Capabilities {
+        /// Whom we are to become.
+        user: String,
+        /// The system's reason.
+        source: CapsError,
     },
     /// It seemed to work.
     #[error("became user {0}, but not wholly: root could be had again")]
@@ -172,12 +184,29 @@ impl Identity {
         seteuid(self.uid).map_err(self.failed("seteuid"))
     }
 
-    /// This process becomes the user, in all its threads, and for good: that root cannot be had again is tried.
+    /// This process becomes the user, in all its threads, and for good: that root cannot be had again is tried. The calling
+    /// thread, and those it starts later, keep the right to bind ports below 1024, for reloads that want more of them.
     pub fn assume(&self) -> Result<(), UserError> {
+        let refused = |source| UserError::Capabilities { user: self.name.clone(), source };
+        // Of this thread alone; all others lose every capability by the change of user.
+        let keeps = caps::has_cap(None, CapSet::Permitted, BIND).map_err(refused)?;
+        caps::securebits::set_keepcaps(keeps).map_err(refused)?;
         // The user last: who is not root cannot change groups.
         setgroups(&self.groups).map_err(self.failed("setgroups"))?;
         setgid(self.gid).map_err(self.failed("setgid"))?;
         setuid(self.uid).map_err(self.failed("setuid"))?;
+        let kept: CapsHashSet = keeps.then_some(BIND).into_iter().collect();
+        // What is in effect must be permitted, so that goes first.
+        let nothing = CapsHashSet::default();
+        for (set, kept) in [(CapSet::Effective, &kept), (CapSet::Permitted, &kept), (CapSet::Inheritable, &nothing)] {
+            caps::set(None, set, kept).map_err(refused)?;
+        }
+        caps::securebits::set_keepcaps(false).map_err(refused)?;
+        self.verify()
+    }
+
+    /// Whether nothing is left of root.
+    fn verify(&self) -> Result<(), UserError> {
         let users = getresuid().map_err(self.failed("getresuid"))?;
         let groups = getresgid().map_err(self.failed("getresgid"))?;
         let is_user = [users.real, users.effective, users.saved].iter().all(|uid| *uid == self.uid);

@@ -91,7 +91,7 @@ pub(super) struct View {
     pub(super) rcode: ResponseCode,
     /// Every node answered, with its port.
     pub(super) nodes: BTreeSet<String>,
-    /// How the answer comes about: the explanation's lines before its nodes, without epoch.
+    /// How the answer comes about: the explanation's lines before its nodes, without epoch and TTLs.
     pub(super) told: Vec<String>,
 }
 
@@ -156,7 +156,7 @@ impl Instance {
         };
         let lines = explanation.answers.iter().filter_map(|record| text(&record.data));
         let is_head = |line: &String| !["in ", "out ", "... "].iter().any(|start| line.starts_with(start));
-        let told = lines.take_while(is_head).take(LINES).map(|line| without_epoch(&line)).collect();
+        let told = lines.take_while(is_head).take(LINES).filter_map(|line| shared(&line)).collect();
         Ok(View { rcode: list.metadata.response_code, nodes, told })
     }
 
@@ -246,9 +246,12 @@ fn told_node(target: &Name) -> String {
     v4.or_else(|_| v6()).unwrap_or_else(|_| target.to_string())
 }
 
-/// Two instances never have the same epoch.
-fn without_epoch(line: &str) -> String {
-    line.split(' ').filter(|word| !word.starts_with("epoch=")).collect::<Vec<_>>().join(" ")
+/// What is to be the same in all instances; `None` for a line that has nothing of it. Each has an epoch of its own, and
+/// TTLs are shorter where it alone sees a node fail.
+fn shared(line: &str) -> Option<String> {
+    let is_own = |word: &&str| word.starts_with("epoch=") || word.starts_with("ttl=");
+    let is_of_ttl = ["A: ttl=", "AAAA: ttl="].iter().any(|start| line.starts_with(start));
+    (!is_of_ttl).then(|| line.split(' ').filter(|word| !is_own(word)).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -265,7 +268,9 @@ mod tests {
     }
 
     #[test]
-    fn epochs_are_left_out() {
-        assert_eq!(without_epoch("scope=dc1 chain=dc1 epoch=12 ttl=5s"), "scope=dc1 chain=dc1 ttl=5s");
+    fn epochs_and_ttls_are_left_out() {
+        assert_eq!(shared("scope=dc1 chain=dc1 epoch=12 ttl=5s").as_deref(), Some("scope=dc1 chain=dc1"));
+        assert_eq!(shared("AAAA: ttl=1s: probes of 10.0.0.1 fail"), None);
+        assert_eq!(shared("A: none in this scope").as_deref(), Some("A: none in this scope"));
     }
 }

@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use hickory_proto::rr::RecordType;
@@ -40,6 +41,12 @@ fn line<'t>(status: &'t str, name: &str) -> Vec<&'t str> {
     status.lines().find_map(|line| line.strip_prefix(name)).unwrap().split_whitespace().collect()
 }
 
+/// How long one try may take while nobody listens yet.
+const REPLY_WITHIN: Duration = Duration::from_secs(1);
+
+/// No capability.
+const NONE: &str = "0000000000000000";
+
 /// Runs to the end.
 fn run(command: &mut Command) -> (Option<i32>, String) {
     let Output { status, stderr, .. } = command.output().unwrap();
@@ -62,7 +69,7 @@ async fn every_thread_becomes_the_user_once_a_port_of_roots_is_bound() {
          [zones.\"z.example\".cluster]\nseeds = [\"127.61.1.1\"]\nport = {}\n",
         cluster.port()
     );
-    fs::write(&config, text).unwrap();
+    fs::write(&config, &text).unwrap();
     let (program, _) = Program::start(serve("", config.to_str().unwrap()), "answering over UDP and TCP");
     let address: SocketAddr = "127.61.0.53:53".parse().unwrap();
     let dig = Dig::new(address, "z.example", RecordType::A);
@@ -79,8 +86,11 @@ async fn every_thread_becomes_the_user_once_a_port_of_roots_is_bound() {
         assert_eq!(line(&status, "Uid:"), [uid.as_str(); 4], "{status}");
         assert_eq!(line(&status, "Gid:"), [gid.as_str(); 4], "{status}");
         assert_eq!(line(&status, "Groups:"), [gid.as_str()], "{status}");
-        for set in ["CapPrm:", "CapEff:", "CapAmb:"] {
-            assert_eq!(line(&status, set), ["0000000000000000"], "{set} {status}");
+        // CAP_NET_BIND_SERVICE, of the one thread that reloads.
+        let is_main = line(&status, "Pid:") == [program.id().to_string()];
+        let kept = if is_main { "0000000000000400" } else { "0000000000000000" };
+        for (set, kept) in [("CapPrm:", kept), ("CapEff:", kept), ("CapInh:", NONE), ("CapAmb:", NONE)] {
+            assert_eq!(line(&status, set), [kept], "{set} {status}");
         }
         count += 1;
     }
@@ -92,6 +102,15 @@ async fn every_thread_becomes_the_user_once_a_port_of_roots_is_bound() {
     answered(1).await;
     let owner = || async { fs::metadata(state.join("z.example.json")).map(|file| file.uid()).unwrap_or(0) };
     eventually(owner, |owner| *owner == uid).await;
+
+    // A reload can still bind ports below 1024.
+    let more = text.replace("\"127.61.0.53:53\"", "\"127.61.0.53:53\", \"127.61.0.54:53\"");
+    fs::write(&config, more).unwrap();
+    program.signal("HUP");
+    let other = Dig::new("127.61.0.54:53".parse().unwrap(), "z.example", RecordType::A);
+    let count = || async { other.send(&other.bytes(), REPLY_WITHIN).await.map_or(0, |reply| reply.answers().len()) };
+    eventually(count, |count| *count == 1).await;
+    assert_eq!(other.tcp().ask().await.answers().len(), 1);
     program.signal("TERM");
     let (status, _, log, _) = program.end().await;
     assert!(status.success() && !log.contains("ERROR") && !log.contains("as root"), "{log}");
