@@ -272,7 +272,7 @@ fn every_default_that_the_readme_names_is_the_default() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    for file in ["README.md", "CHANGELOG.md", PROTOCOL] {
+    for file in ["README.md", "CHANGELOG.md", PROTOCOL, OPERATE] {
         let (markdown, folder) = (text(file), root().join(file));
         let folder = folder.parent().unwrap();
         let anchors: BTreeSet<String> = sections(&markdown)
@@ -328,6 +328,9 @@ fn the_recipes_for_resolvers_are_the_ones_the_end_to_end_tests_try() {
 /// The table of what the server does with DNS.
 const PROTOCOL: &str = "docs/protocol.md";
 
+/// The table of what operators can do.
+const OPERATE: &str = "docs/operate.md";
+
 /// What is between backticks and reads like a test's path.
 fn tests_named(text: &str) -> impl Iterator<Item = &str> {
     let is_path = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | ':');
@@ -361,7 +364,7 @@ fn is_test(path: &str) -> bool {
 fn every_test_that_the_protocols_tables_name_exists() {
     let (mut named, gdnsd) = (0, text("tests/integration/gdnsd/mod.rs"));
     let table: String = gdnsd.lines().filter_map(|line| line.strip_prefix("//! ")).collect::<Vec<_>>().join("\n");
-    for (file, text) in [(PROTOCOL, text(PROTOCOL)), ("gdnsd/mod.rs", table)] {
+    for (file, text) in [(PROTOCOL, text(PROTOCOL)), (OPERATE, text(OPERATE)), ("gdnsd/mod.rs", table)] {
         for path in tests_named(&text) {
             assert!(is_test(path), "{file}: there is no test {path}");
             named += 1;
@@ -403,8 +406,8 @@ fn every_rfc_that_the_source_names_is_in_the_protocols_tables() {
             named.extend(numbers.map(String::from_iter).filter(|number| !number.is_empty()));
         }
     }
-    let markdown = text(PROTOCOL);
+    let markdown = text(PROTOCOL) + &text(OPERATE);
     let words: BTreeSet<&str> = markdown.split(|c: char| !c.is_ascii_digit()).collect();
     let missing: Vec<&String> = named.iter().filter(|number| !words.contains(number.as_str())).collect();
-    assert!(missing.is_empty() && named.len() > 30, "RFCs of the source that {PROTOCOL} leaves out: {missing:?}");
+    assert!(missing.is_empty() && named.len() > 30, "RFCs of the source that {PROTOCOL} and {OPERATE} leave out: {missing:?}");
 }
