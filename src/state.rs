@@ -122,7 +122,8 @@ pub(crate) fn load_file<T>(
     })
 }
 
-fn look_at<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<Option<T>, String> {
+/// [`load_file`] for whoever only looks.
+pub(crate) fn look_at<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<Option<T>, String> {
     match read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.to_string()),

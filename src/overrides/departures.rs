@@ -63,6 +63,10 @@ struct Register {
     left: BTreeMap<String, BTreeMap<IpAddr, (Node, Instant)>>,
     /// Until when any address may be believed, whatever is known of it: an earlier process may have answered it.
     any: Instant,
+    /// An earlier process answers beside this one.
+    beside: bool,
+    /// The longest TTL an earlier process may answer with.
+    longest: Duration,
 }
 
 /// What one compiled zone holds.
@@ -79,7 +83,19 @@ impl Departures {
     pub fn new(longest: Duration) -> Self {
         let any = Instant::now() + longest + PREDECESSOR_ENDS_WITHIN;
         let (now, before, left) = Default::default();
-        Departures(Arc::new(Mutex::new(Register { now, before, left, any })))
+        Departures(Arc::new(Mutex::new(Register { now, before, left, any, beside: false, longest })))
+    }
+
+    /// The process that this one replaces answers as long as it is not said to have ended: nothing is gone before.
+    pub fn predecessor_serves(&self) {
+        self.register().beside = true;
+    }
+
+    /// The process that this one replaces has given its last answer.
+    pub fn predecessor_ended(&self) {
+        let mut register = self.register();
+        register.beside = false;
+        register.any = register.any.max(Instant::now() + register.longest);
     }
 
     /// Swaps a Table in, and returns the one that was served.
@@ -126,7 +142,7 @@ impl Departures {
         if holds(&register.now) {
             return Answered::Now;
         }
-        if register.before.iter().any(|(_, zones)| holds(zones)) {
+        if register.beside || register.before.iter().any(|(_, zones)| holds(zones)) {
             return Answered::Leaving;
         }
         let left = register.left.get(zone).and_then(|left| left.get(&address)).map(|(_, until)| *until);
@@ -306,6 +322,12 @@ mod tests {
         let departures = Departures::new(Duration::from_secs(60));
         let Answered::Until(until) = departures.last_answered(ZONE, address(1)) else { panic!() };
         assert!(until >= start + Duration::from_secs(60), "it may have answered until just now");
+        departures.predecessor_serves();
+        assert_eq!(departures.last_answered(ZONE, address(1)), Answered::Leaving, "it may answer at any time");
+        let ended = Instant::now();
+        departures.predecessor_ended();
+        let Answered::Until(until) = departures.last_answered(ZONE, address(1)) else { panic!() };
+        assert!(until >= ended + Duration::from_secs(60));
     }
 
     #[test]

@@ -28,13 +28,20 @@ struct Saved {
     overrides: Vec<Told>,
 }
 
-fn path(dir: &Path) -> PathBuf {
+/// Where overrides are saved.
+pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("overrides.json")
 }
 
 /// What was saved; nothing where there is no file. A damaged file is set aside.
 pub(super) fn load(dir: &Path) -> Result<Vec<Override>, StateError> {
     state::load_file(&path(dir), parse).map(Option::unwrap_or_default)
+}
+
+/// What is saved now and not over; `None` where there is no file. A damaged one stays where it is.
+pub(super) fn look(dir: &Path, now: SystemTime) -> Result<Option<Vec<Override>>, String> {
+    let saved = state::look_at(&path(dir), parse)?;
+    Ok(saved.map(|saved| saved.into_iter().filter(|known| !known.is_over(now)).collect()))
 }
 
 fn parse(text: &[u8]) -> Result<Vec<Override>, String> {

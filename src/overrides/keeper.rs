@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     disk, file,
+    order::Told,
     store::{Command, Kept, MAX_OVERRIDES, Options, Refused, Removed},
 };
 use crate::{
@@ -51,7 +52,8 @@ impl Keeper {
         let now = SystemTime::now();
         let (file, state_dir) = (options.file.clone(), options.state_dir.clone());
         let mut watch = Watch::default();
-        watch.follow(file.clone().filter(|_| options.watch));
+        let saved = state_dir.as_deref().map(disk::path);
+        watch.follow(file.clone().filter(|_| options.watch).into_iter().chain(saved));
         let of_file = file.as_deref().map_or(Ok(Vec::new()), |path| file::read(path, now))?;
         let mut api = state_dir.as_deref().map_or_else(Vec::new, |dir| {
             disk::load(dir).unwrap_or_else(|error| {
@@ -71,7 +73,7 @@ impl Keeper {
     }
 
     /// Fulfils requests, tells beginnings and ends, and follows the file, until told to stop.
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Command>, watch: bool, stop: CancellationToken) {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Command>, stop: CancellationToken) {
         let mut look_at = Instant::now() + LOOK_EVERY;
         loop {
             let again = self.unsaved.as_ref().map(|(_, again)| *again).filter(|_| self.state_dir.is_some());
@@ -82,7 +84,7 @@ impl Keeper {
                     None => stop.cancelled().await,
                 },
                 () = sleep_until(self.due()) => self.pass_time().await,
-                () = sleep_until(look_at), if watch && self.file.is_some() => {
+                () = sleep_until(look_at) => {
                     self.look().await;
                     look_at = Instant::now() + LOOK_EVERY;
                 }
@@ -108,6 +110,9 @@ impl Keeper {
     }
 
     async fn fulfil(&mut self, request: Command) {
+        if !matches!(request, Command::Reread(_)) {
+            self.catch_up().await;
+        }
         match request {
             Command::Set(wanted, done) => {
                 let result = self.set(wanted);
@@ -202,25 +207,56 @@ impl Keeper {
         }
         // Never back: what was told is told.
         self.passed = self.passed.max(now);
-        let before = self.api.len();
-        self.api.retain(|known| !known.is_over(now));
-        self.publish();
-        if self.api.len() != before {
+        if self.api.iter().any(|known| known.is_over(now)) {
+            self.catch_up().await;
+            self.api.retain(|known| !known.is_over(now));
             self.save().await;
         }
+        self.publish();
     }
 
-    /// Looks at the file; reads it where it is another one and has come to rest.
+    /// Looks at the files; reads each that is another one and has come to rest.
     async fn look(&mut self) {
         let mut watch = std::mem::take(&mut self.watch);
         let looking = tokio::task::spawn_blocking(move || (watch.look(), watch));
         if let Ok((changed, watch)) = looking.await {
             self.watch = watch;
-            if !changed.is_empty() {
+            if changed.iter().any(|path| Some(path) == self.file.as_ref()) {
                 // Told there.
                 let _ = self.reread().await;
             }
+            if changed.iter().any(|path| Some(path) != self.file.as_ref()) {
+                self.catch_up().await;
+            }
         }
+    }
+
+    /// Takes over what another process saved: the one that this one replaces, or that replaces it, as long as there are
+    /// both. Whoever changes something does so on top of it.
+    async fn catch_up(&mut self) {
+        // What could not be saved is newer than what is.
+        let (Some(dir), None) = (self.state_dir.clone(), &self.unsaved) else { return };
+        let now = SystemTime::now();
+        let looked = tokio::task::spawn_blocking(move || disk::look(&dir, now)).await;
+        // A file that is damaged or gone is written anew with the next change.
+        let Ok(Ok(Some(saved))) = looked else { return };
+        let as_saved = |known: &Override| Told::from(known);
+        let known: Vec<Told> = self.api.iter().filter(|known| !known.is_over(now)).map(as_saved).collect();
+        let (mut before, now_saved): (Vec<Told>, Vec<Told>) = (known, saved.iter().map(as_saved).collect());
+        if before == now_saved {
+            return;
+        }
+        for (known, told_so) in saved.iter().zip(&now_saved) {
+            match before.iter().position(|before| before == told_so) {
+                Some(at) => drop(before.swap_remove(at)),
+                None => self.tell(known, format_args!("{}; taken by another process", told(known, now))),
+            }
+        }
+        for gone in before.iter().filter_map(|gone| gone.read().ok()) {
+            self.tell(&gone, format_args!("taken back in another process; was {gone}"));
+        }
+        self.api = saved;
+        self.publish();
     }
 
     /// Reads the file, and takes what it says in the place of what it said before, or nothing of it.

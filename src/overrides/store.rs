@@ -105,7 +105,7 @@ pub fn open(options: Options) -> Result<(Store, impl Future<Output = ()> + use<>
     let (commands, requests) = mpsc::channel(WAITING);
     let (publish, published) = watch::channel(Arc::default());
     let keeper = Keeper::open(&options, publish)?;
-    Ok((Store { commands, published }, keeper.run(requests, options.watch, options.stop)))
+    Ok((Store { commands, published }, keeper.run(requests, options.stop)))
 }
 
 impl Store {

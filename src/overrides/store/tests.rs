@@ -213,3 +213,24 @@ async fn a_file_with_mistakes_is_told_at_the_start() {
     let problems = open(options).map(|_| ()).unwrap_err();
     assert_eq!(problems.len(), 2, "target and action are missing: {problems:?}");
 }
+
+#[tokio::test]
+async fn two_processes_beside_each_other_lose_nothing_of_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = start(Some(dir.path()), None);
+    old.store.set(order("drain dc1")).await.unwrap();
+    let new = start(Some(dir.path()), None);
+    old.store.set(order("drain dc2")).await.unwrap();
+    // What the other saved is there before anything is saved on top of it.
+    new.store.set(order("drain dc3")).await.unwrap();
+    assert_eq!(new.known(), ["drain dc1", "drain dc2", "drain dc3"]);
+    old.until(&["drain dc1", "drain dc2", "drain dc3"]).await;
+    assert!(old.told().last().unwrap().ends_with("; taken by another process"), "{:?}", old.told());
+    new.remove("dc1").await.unwrap();
+    old.until(&["drain dc2", "drain dc3"]).await;
+    assert!(old.told().last().unwrap().starts_with("dc1: taken back in another process"), "{:?}", old.told());
+    // A file that is lost takes nothing back.
+    fs::remove_file(dir.path().join("overrides.json")).unwrap();
+    old.store.set(order("drain dc4")).await.unwrap();
+    assert_eq!(old.known(), ["drain dc2", "drain dc3", "drain dc4"]);
+}
