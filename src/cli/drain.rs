@@ -169,12 +169,23 @@ fn whoami() -> String {
     let login = ["SUDO_USER", "LOGNAME", "USER"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    let login = login.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()));
+    let login = login.unwrap_or_else(|| login_of(&rustix::process::getuid().as_raw().to_string()));
     let host = ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|file| fs::read_to_string(file).ok());
     match host.as_deref().map(str::trim).filter(|host| !host.is_empty()) {
         Some(host) => format!("{login}@{host}"),
         None => login,
     }
+}
+
+/// The login of a user's number, as this machine's own list has it.
+fn login_of(uid: &str) -> String {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let login = |line: &str| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    };
+    users.lines().find_map(login).unwrap_or_else(|| format!("uid{uid}"))
 }
 
 /// A value of a URL (RFC 3986 section 2.1).

@@ -169,7 +169,7 @@ async fn set(State(api): State<Api>, body: Bytes) -> Result<Json<SetReply>, Prob
     let mut warnings = Vec::new();
     if nodes.is_empty() {
         warnings.push(format!(
-            "{}. It is set all the same, for nodes that may come",
+            "{}; it is set all the same, for nodes that may come",
             reach::nothing(&table, zone, &known.target)
         ));
     }

@@ -66,7 +66,7 @@ impl Keeper {
         let journal = options.journal.clone();
         let keeper = Keeper { api, of_file, file, watch, state_dir, unsaved: None, journal, passed: now, publish };
         for known in keeper.all().filter(|known| !known.is_over(now)) {
-            tracing::info!(target = %known.target, origin = %known.origin, "{}", told(known, now));
+            tracing::info!(nodes = %known.target, origin = %known.origin, "{}", told(known, now));
         }
         keeper.publish();
         Ok(keeper)
@@ -125,7 +125,11 @@ impl Keeper {
             }
             Command::Remove { target, action, zone, by, done } => {
                 let result = match self.remove(target, action, zone, &by) {
-                    Ok(removed) => Ok(Removed { unsaved: self.save().await, ..removed }),
+                    // Where nothing is kept, nothing comes back either.
+                    Ok(removed) => {
+                        let unsaved = self.save().await.filter(|_| self.state_dir.is_some());
+                        Ok(Removed { unsaved, ..removed })
+                    }
                     Err(refused) => Err(refused),
                 };
                 let _ = done.send(result);
@@ -337,7 +341,7 @@ impl Keeper {
 
     fn tell(&self, known: &Override, text: impl std::fmt::Display) {
         let zone = known.zone.as_deref();
-        tracing::info!(target = %known.target, zone, "{text}");
+        tracing::info!(nodes = %known.target, zone, "{text}");
         self.journal.note(zone, "override", &known.target, text);
     }
 }

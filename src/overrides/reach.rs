@@ -50,20 +50,18 @@ pub(super) fn nothing(table: &Table, zone: Option<&str>, target: &Target) -> Str
         Target::Glob(_) => datacenters().chain(racks()).collect(),
     };
     let known: Vec<String> = known.into_iter().collect();
-    let mut text = match known.is_empty() {
-        true => format!("\"{target}\" means no node known now; no node is known yet"),
-        false => format!("\"{target}\" means no node known now; there are {}", listed(&known)),
-    };
     let written = target.to_string();
     let nearest = match target {
         // Somebody may think of a rack by its own name.
         Target::Datacenter(_) => racks().find(|rack| rack.split_once('/').is_some_and(|(_, rack)| rack == written)),
         _ => None,
     };
-    if let Some(nearest) = nearest.or_else(|| nearest_to(&written, &known)) {
-        text.push_str(&format!("; did you mean \"{nearest}\"?"));
+    let there =
+        if known.is_empty() { "no node is known yet".to_owned() } else { format!("there are {}", listed(&known)) };
+    match nearest.or_else(|| nearest_to(&written, &known)) {
+        Some(nearest) => format!("\"{target}\" means no node known now (did you mean \"{nearest}\"? {there})"),
+        None => format!("\"{target}\" means no node known now ({there})"),
     }
-    text
 }
 
 fn nearest_to(written: &str, known: &[String]) -> Option<String> {

@@ -127,12 +127,12 @@ async fn what_is_wrong_is_refused_with_a_sentence_and_typing_errors_are_told() {
         assert!(reply["error"].as_str().unwrap().contains(told), "{query}: {reply}");
     }
     for (target, told) in [
-        ("dc1/rakc1", "there are dc1/rack1, dc1/rack2; did you mean \"dc1/rack1\"?"),
-        ("DC1", "there are dc1; did you mean \"dc1\"?"),
-        ("rack2", "there are dc1; did you mean \"dc1/rack2\"?"),
-        ("127.15.12.3", "did you mean \"127.15.12."),
-        ("10.0.0.0/8", "there are 127.15.12.1, 127.15.12.2."),
-        ("eu-*", "there are dc1, dc1/rack1, dc1/rack2"),
+        ("dc1/rakc1", "(did you mean \"dc1/rack1\"? there are dc1/rack1, dc1/rack2)"),
+        ("DC1", "(did you mean \"dc1\"? there are dc1)"),
+        ("rack2", "(did you mean \"dc1/rack2\"? there are dc1)"),
+        ("127.15.12.3", "(did you mean \"127.15.12."),
+        ("10.0.0.0/8", "(there are 127.15.12.1, 127.15.12.2)"),
+        ("eu-*", "(there are dc1, dc1/rack1, dc1/rack2)"),
     ] {
         let (status, reply) = steered.post(drain(target)).await;
         assert_eq!((status, &reply["matches"]), (200, &json!(0)), "{reply}");
