@@ -8,7 +8,7 @@ command -v chromedriver >/dev/null || fail "no chromedriver: apt-get install chr
 SHOTS=${E2E_SHOTS:-$WORK/shots}
 mkdir -p "$SHOTS" "$WORK/home"
 # The browser's own: nothing of it is to be left, and nothing of somebody else's to be used.
-export HOME=$WORK/home XDG_RUNTIME_DIR=$WORK/home TMPDIR=$WORK/home PYTHONDONTWRITEBYTECODE=1
+export SERVER HOME=$WORK/home XDG_RUNTIME_DIR=$WORK/home TMPDIR=$WORK/home PYTHONDONTWRITEBYTECODE=1
 
 namespace one
 spawn "${NS[one]}" demo "$SERVER" demo

@@ -47,10 +47,11 @@ export function updateNode(row, node, context) {
         row.drawn = node.verdict;
     }
     setText(row.state, label);
-    const since = node.since ? Date.parse(node.since) : null;
-    setText(row.since, since === null ? "" : span((context.now - since) / 1000));
-    setAttribute(row.since, "datetime", node.since ?? null);
-    setAttribute(row.since, "title", since === null ? null : `${label} since ${node.since}`);
+    // A node is drained since somebody wanted it so, however long it has been up.
+    const since = isForced(node) ? node.override.from : node.since;
+    setText(row.since, since ? span((context.now - Date.parse(since)) / 1000) : "");
+    setAttribute(row.since, "datetime", since ?? null);
+    setAttribute(row.since, "title", since ? `${label} since ${since}` : null);
     const probed = Number.isFinite(node.probe_seconds);
     setText(row.probe, probed ? latency(node.probe_seconds) : "");
     setAttribute(row.root, "data-unprobed", probed ? null : "");
@@ -63,7 +64,7 @@ export function updateNode(row, node, context) {
         why.push(`starts slowly: leads ${Math.round(node.weight * 100)} % of its share`);
     }
     // What an override says is said once, below.
-    const text = node.override && (node.verdict === "drained" || node.verdict === "forced") ? why.slice(1) : why;
+    const text = isForced(node) ? why.slice(1) : why;
     setText(row.why, text.filter(Boolean).join("; "));
     setHidden(row.why, row.why.textContent === "");
     const override = node.override && !context.common ? sentence(overrideText(node.override, context.now), node) : "";
@@ -72,6 +73,9 @@ export function updateNode(row, node, context) {
     setAttribute(row.root, "data-hands", context.demo ? "" : null);
     context.demo?.nodeHands(row.hands, node);
 }
+
+// Whether the verdict is that of an override.
+const isForced = (node) => Boolean(node.override) && (node.verdict === "drained" || node.verdict === "forced");
 
 // Whom the override was meant for, where it is not this node alone.
 function sentence(text, node) {

@@ -90,6 +90,27 @@ def stop_and_start(browser, dns_port):
     must(browser.run("return window.opened === true"), "all of it without the page being loaded anew")
 
 
+def drained(browser, page_url, dns_port):
+    """What an operator orders in a terminal is seen here, with who and why, and taken back."""
+    def order(*words):
+        subprocess.run([os.environ["SERVER"], *words, "--server", page_url.rstrip("/")], check=True, capture_output=True)
+
+    order("drain", NODE, "--for", "2h", "--reason", "new disks, ticket 4411")
+    text = browser.until("the node is shown as drained", """const node = document.querySelector(`[data-address="${arguments[0]}"]`);
+        return node.dataset.verdict === "drained" && node.querySelector(".override").textContent""", NODE)
+    must("new disks" in text and "Drained by " in text, f"a node drained by command is shown so: {text}")
+    must(NODE in browser.text("[data-banner=overrides]"), "and in the banner of overrides")
+    answered(dns_port, NODE, False)
+    browser.click("input[value=override]")
+    browser.until("only what is overridden", "return document.querySelector('#found').textContent.startsWith('1 of ')")
+    browser.click("input[value=all]")
+    order("undrain", NODE)
+    browser.until("the node is up again", UP, NODE)
+    browser.until("the banner is gone", "return !document.querySelector('[data-banner=overrides]')")
+    answered(dns_port, NODE, True)
+    ok("and as up when that is taken back; dig agrees")
+
+
 def keyboard(browser):
     """What the buttons do, without a mouse."""
     browser.run("document.querySelector(`[data-address='${arguments[0]}'] .hands button`).focus()", OTHER)
@@ -338,6 +359,7 @@ def main():
         browser.until("it is live", "return document.body.dataset.connection === 'live'")
         traffic(browser)
         stop_and_start(browser, dns_port)
+        drained(browser, page_url, dns_port)
         keyboard(browser)
         search(browser)
         fallback(browser, dns_port)
