@@ -159,8 +159,8 @@ async fn aliases_and_who_may_not_ask_are_told() {
     let refused = told(&server, "web", "A", "192.0.2.9");
     assert_eq!((refused.access, refused.names[0].access), ("allowed", Some("refused")));
     assert_eq!((refused.reply.rcode.as_deref(), &*refused.reply.outcome), (Some("REFUSED"), "denied"));
-    let mut config = ServerConfig::default();
-    config.access = vec![ListenerAccess { listeners: Vec::new(), access: access("198.51.100.0/24", Denied::Drop) }];
+    let rule = ListenerAccess { listeners: Vec::new(), access: access("198.51.100.0/24", Denied::Drop) };
+    let mut config = ServerConfig { access: vec![rule], ..ServerConfig::default() };
     config.rate_limit.responses_per_second = 20;
     let dropped = explain(&server.app.table(), &config, &question("web", "A", "198.51.100.1"), 7);
     assert_eq!((dropped.access, dropped.reply.rcode.as_deref()), ("dropped", None));
