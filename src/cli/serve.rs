@@ -38,7 +38,7 @@ pub(super) fn run(args: ServeArgs) -> u8 {
         eprintln!("{NO_ZONE}");
         return MISCONFIGURED;
     }
-    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    warn_of(&loaded, &[]);
     let supervisor = Supervisor::from_environment(false);
     let successor = match user::successor(&loaded.config.server) {
         Ok(successor) => successor,
@@ -66,6 +66,8 @@ struct Origin {
     flags: Flags,
     files: Files,
     hangup: Signal,
+    /// What was warned of when it was loaded last.
+    warned: Vec<Problem>,
 }
 
 /// What whoever started this process has for it.
@@ -165,6 +167,14 @@ fn tell_addresses(app: &App) {
     }
 }
 
+/// Tells the warnings that are new, wherever in the file they stand now.
+fn warn_of(loaded: &Loaded, before: &[Problem]) {
+    let is_new = |warning: &&Problem| {
+        !before.iter().any(|known| (&known.key, &known.message) == (&warning.key, &warning.message))
+    };
+    loaded.warnings.iter().filter(is_new).for_each(|warning| tracing::warn!("{warning}"));
+}
+
 /// The files whose change is a reason to load everything again.
 fn watched(config: &Config, file: Option<&PathBuf>) -> Vec<PathBuf> {
     if !config.server.watch_files {
@@ -178,7 +188,7 @@ impl Origin {
     async fn begin(mut flags: Flags, loaded: Loaded) -> io::Result<(Self, Config)> {
         let hangup = signal(SignalKind::hangup())?;
         flags.config = loaded.file.clone().or(flags.config);
-        let origin = Origin { flags, files: Files::start(), hangup };
+        let origin = Origin { flags, files: Files::start(), hangup, warned: loaded.warnings };
         origin.files.follow(watched(&loaded.config, loaded.file.as_ref())).await;
         // What was changed between the first reading and this moment is no change any more.
         let again = load(&origin.flags).ok().filter(|again| !again.config.zones.is_empty());
@@ -205,10 +215,11 @@ impl Origin {
         let loaded = timeout(app::LOAD_WITHIN, self.load(app)).await;
         let late = |_| format!("the configuration cannot be read within {} seconds", app::LOAD_WITHIN.as_secs());
         let loaded = loaded.map_err(late)??;
-        loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        warn_of(&loaded, &self.warned);
         let before = app.sight().listen.load_full();
         let applied = app.reload(&loaded.config).await.map_err(|error| error.to_string())?;
         self.files.follow(watched(&loaded.config, loaded.file.as_ref())).await;
+        self.warned = loaded.warnings;
         if app.sight().listen.load_full() != before {
             tell_addresses(app);
         }

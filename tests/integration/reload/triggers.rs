@@ -92,6 +92,19 @@ async fn what_takes_a_restart_is_named() {
 }
 
 #[tokio::test]
+async fn a_warning_is_told_once() {
+    let daemon = one().await;
+    let warnings = || daemon.count("no seeds: the zone serves only its static records") - daemon.count("INFO no seeds");
+    assert_eq!(warnings(), 1);
+    daemon.write("two.zone", &zone("192.0.2.2"));
+    // The same in another line, and a new one.
+    daemon.configure(&format!("# Moved.\n{TWO}"));
+    daemon.reload_by(Daemon::hang_up).await;
+    daemon.reload_by(Daemon::hang_up).await;
+    assert_eq!(warnings(), 2, "{}", daemon.log());
+}
+
+#[tokio::test]
 async fn a_hundred_hang_ups_at_once_are_few_reloads() {
     let daemon = one().await;
     let kill = format!("i=0; while [ $i -lt 100 ]; do kill -HUP {}; i=$((i+1)); done", daemon.id());
