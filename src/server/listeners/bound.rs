@@ -90,7 +90,8 @@ impl Bound {
             Some(secret) => secret,
             None => Cookies::made_up().map_err(io::Error::other)?,
         };
-        let mut running = Running::new(ground, serving, encryption, connections, secret, ended);
+        let claimed = self.inherited.claimed();
+        let mut running = Running::new(ground, serving, encryption, connections, (secret, claimed), ended);
         running.go_by(self.config);
         gate.open();
         Ok(running)

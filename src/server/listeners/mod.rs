@@ -13,12 +13,15 @@
 //! | [`Running`] | all listeners at work |
 //! | [`Prepared`] | a change of them that nothing can fail at any more, and that has changed nothing yet |
 //! | [`Inherited`] | open sockets from systemd or from a process that this one replaces |
+//! | [`Leaving`] | listeners that another process goes on with, while this one finishes what it has begun |
+//! | [`Adopter`] | gives this one's workers the connections of the process before |
 //! | `Gate` | where new workers wait until their change is certain |
 //! | [`Stop`] | tells the workers of one listener to end |
 
 mod bound;
 mod change;
 mod error;
+mod handover;
 mod inherited;
 mod running;
 mod serving;
@@ -28,6 +31,7 @@ mod stop;
 pub use bound::{Bound, bind};
 pub use change::Prepared;
 pub use error::BindError;
+pub use handover::{Adopter, Leaving};
 pub use inherited::Inherited;
 pub use running::Running;
-pub(super) use stop::{Guard, Stop};
+pub(super) use stop::{Guard, Heir, Stop};

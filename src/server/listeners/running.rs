@@ -41,7 +41,9 @@ pub struct Running {
     pub(super) encryption: Option<Encryption>,
     pub(super) connections: ConnectionCounters,
     /// Makes cookies where the configuration has no secret; the same as long as somebody may bring one back.
-    secret: CookieSecret,
+    pub(super) secret: CookieSecret,
+    /// Of the sockets inherited.
+    pub(super) claimed: Vec<bool>,
     addresses: Vec<SocketAddr>,
     encrypted: Vec<(Transport, SocketAddr)>,
     ended: mpsc::Receiver<String>,
@@ -53,11 +55,22 @@ impl Running {
         serving: Vec<Serving>,
         encryption: Option<Encryption>,
         connections: ConnectionCounters,
-        secret: CookieSecret,
+        (secret, claimed): (CookieSecret, Vec<bool>),
         ended: mpsc::Receiver<String>,
     ) -> Self {
-        let (addresses, encrypted, leaving, config) = (Vec::new(), Vec::new(), Vec::new(), ServerConfig::default());
-        Running { ground, config, serving, leaving, encryption, connections, secret, addresses, encrypted, ended }
+        Running {
+            ground,
+            config: ServerConfig::default(),
+            serving,
+            leaving: Vec::new(),
+            encryption,
+            connections,
+            secret,
+            claimed,
+            addresses: Vec::new(),
+            encrypted: Vec::new(),
+            ended,
+        }
     }
 
     /// The addresses served.

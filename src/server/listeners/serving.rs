@@ -52,6 +52,8 @@ pub(super) struct Serving {
     pub(super) settings: Arc<ArcSwap<Settings>>,
     pub(super) stop: Stop,
     pub(super) threads: Vec<JoinHandle<()>>,
+    /// Of workers that take connections from elsewhere.
+    pub(super) inboxes: Vec<tcp::Inbox>,
 }
 
 impl Serving {
@@ -64,7 +66,7 @@ impl Serving {
         gate: &Gate,
     ) -> Result<Self, SetupError> {
         let (settings, stop) = (Arc::new(ArcSwap::default()), Stop::default());
-        let mut serving = Serving { listener, settings, stop, threads: Vec::new() };
+        let mut serving = Serving { listener, settings, stop, threads: Vec::new(), inboxes: Vec::new() };
         let session = encryption.map(|encryption| encryption.session(serving.listener.transport));
         let session = session.transpose()?.flatten();
         for index in 0..serving.workers(workers) {
@@ -99,16 +101,16 @@ impl Serving {
     }
 
     fn start_worker(
-        &self,
+        &mut self,
         index: usize,
         ground: &Ground,
         session: Option<encrypted::Session>,
         gate: &Gate,
     ) -> io::Result<JoinHandle<()>> {
         let Listener { transport, sockets, .. } = &self.listener;
-        let socket = sockets[index % sockets.len()].try_clone()?;
+        let (transport, socket) = (*transport, sockets[index % sockets.len()].try_clone()?);
         let work = self.work(socket, ground, session)?;
-        let number = ground.started[*transport as usize].fetch_add(1, Relaxed);
+        let number = ground.started[transport as usize].fetch_add(1, Relaxed);
         let kind = match transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
@@ -119,7 +121,7 @@ impl Serving {
         let name = format!("{kind}-{number}");
         let guard = Guard { name: name.clone(), stop: self.stop.clone(), report: ground.report.clone() };
         let cpu = ground.cpus.get(index % ground.cpus.len().max(1)).copied();
-        let own = (number * Transport::ALL.len() + *transport as usize) as u64;
+        let own = (number * Transport::ALL.len() + transport as usize) as u64;
         let seed = fastrand::Rng::with_seed(ground.seed.wrapping_add(own)).u64(..);
         let (gate, settings, counters, stop) =
             (gate.clone(), self.settings.clone(), ground.counters.clone(), self.stop.clone());
@@ -136,7 +138,7 @@ impl Serving {
         })
     }
 
-    fn work(&self, socket: Socket, ground: &Ground, session: Option<encrypted::Session>) -> io::Result<Work> {
+    fn work(&mut self, socket: Socket, ground: &Ground, session: Option<encrypted::Session>) -> io::Result<Work> {
         let tables = ground.table.clone();
         Ok(match (self.listener.transport, session) {
             (Transport::Udp, _) => {
@@ -145,6 +147,7 @@ impl Serving {
             }
             (Transport::Tcp, _) => {
                 let (listening, counters) = (tcp::Listening::new(socket.into())?, ground.counters.tcp_worker());
+                self.inboxes.push(listening.inbox().clone());
                 Box::new(move |responder, following, stop| {
                     tcp::serve(listening, tcp::Desk::new(tables, responder, following), counters, stop);
                 })

@@ -1,23 +1,48 @@
 //! How workers are told to begin and to end, and how it is noticed when one ends unbidden.
 
 use std::sync::{
-    Arc, Condvar, Mutex, PoisonError,
+    Arc, Condvar, Mutex, OnceLock, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
 use tokio::sync::mpsc;
 
+use crate::server::Passed;
+
 /// Tells the workers of a listener to stop; they look several times a second.
 #[derive(Clone, Debug, Default)]
-pub(in crate::server) struct Stop(Arc<AtomicBool>);
+pub(in crate::server) struct Stop(Arc<Order>);
+
+#[derive(Debug, Default)]
+struct Order {
+    is_set: AtomicBool,
+    /// Who goes on with what is not done, where anybody does.
+    heir: OnceLock<Heir>,
+}
+
+/// Takes connections that another process is to go on with.
+pub(in crate::server) type Heir = mpsc::UnboundedSender<Passed>;
 
 impl Stop {
+    #[inline]
     pub(in crate::server) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_set.load(Ordering::Acquire)
     }
 
     pub(in crate::server) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_set.store(true, Ordering::Release);
+    }
+
+    /// Tells them to leave what comes from now on, and connections between two queries, to another process that has the
+    /// same sockets.
+    pub(in crate::server) fn set_for(&self, heir: Heir) {
+        let _ = self.0.heir.set(heir);
+        self.set();
+    }
+
+    /// Who goes on.
+    pub(in crate::server) fn heir(&self) -> Option<&Heir> {
+        self.0.heir.get()
     }
 }
 

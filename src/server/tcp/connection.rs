@@ -3,14 +3,15 @@
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr},
+    os::fd::AsFd,
     time::{Duration, Instant},
 };
 
 use mio::{Interest, Registry, Token, net::TcpStream};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use super::{
-    Closed, Limits,
+    Closed, Limits, Passed,
     desk::{Desk, Frame, READ, frame},
     header::{self, Header},
 };
@@ -116,6 +117,44 @@ impl Connection {
             completed: now,
             progress: now,
         }
+    }
+
+    /// One that was somebody else's before.
+    pub(super) fn of(passed: Passed, now: Instant) -> Self {
+        let stream = TcpStream::from_std(passed.socket.into());
+        let ago = |age| now.checked_sub(age).unwrap_or(now);
+        let (opened, completed) = (ago(passed.age), ago(passed.idle));
+        let new = Connection::new(stream, passed.source, passed.expects_header, now);
+        Connection { queries: passed.queries, opened, completed, ..new }
+    }
+
+    /// Gives it away, where nothing of it is here: it is between two queries.
+    pub(super) fn pass(&mut self, registry: &Registry, now: Instant) -> Option<Passed> {
+        let expects_header = match self.phase {
+            Phase::Beginning { expected } => expected,
+            Phase::Open => false,
+            Phase::Ending(_) | Phase::Lingering { .. } => return None,
+        };
+        let is_between = self.octets_waiting() == 0 && !self.has_more && !self.half_closed && !self.is_old;
+        if !is_between {
+            return None;
+        }
+        // A descriptor of its own: what is left here is closed with this connection, which ends nothing.
+        let socket = Socket::from(self.stream.as_fd().try_clone_to_owned().ok()?);
+        // Or the kernel would go on telling us of it, as long as it is open anywhere.
+        registry.deregister(&mut self.stream).ok()?;
+        let since = |then| now.saturating_duration_since(then);
+        let (source, queries, age, idle) = (self.source, self.queries, since(self.opened), since(self.completed));
+        Some(Passed { socket, source, expects_header, queries, age, idle })
+    }
+
+    fn octets_waiting(&self) -> usize {
+        self.received.len() + self.unsent.len()
+    }
+
+    /// Whether a proxy is to name its client yet.
+    pub(super) fn expects_header(&self) -> bool {
+        matches!(self.phase, Phase::Beginning { expected: true })
     }
 
     /// Has the kernel tell when there is something to read, or room again to write.

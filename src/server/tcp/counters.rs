@@ -34,11 +34,13 @@ pub enum Closed {
     Proxy,
     /// The server stops.
     Stopped,
+    /// Not at all: another process goes on with it.
+    HandedOver,
 }
 
 impl Closed {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Closed; 12] = [
+    pub const ALL: [Closed; 13] = [
         Closed::Finished,
         Closed::Idle,
         Closed::Stalled,
@@ -51,6 +53,7 @@ impl Closed {
         Closed::Denied,
         Closed::Proxy,
         Closed::Stopped,
+        Closed::HandedOver,
     ];
 }
 
@@ -69,6 +72,7 @@ impl fmt::Display for Closed {
             Closed::Denied => "denied",
             Closed::Proxy => "proxy",
             Closed::Stopped => "stopped",
+            Closed::HandedOver => "handed_over",
         })
     }
 }

@@ -17,14 +17,18 @@
 //! | [`Limits`] | what bounds all of these |
 //! | transaction | a whole query, answered, and the reply taken by the client's side of the connection |
 //! | fresh | opened, or at the end of a transaction, a moment ago: a query may be under way |
+//! | [`Passed`] | a connection on its way to another worker, most often of another process |
+//! | [`Inbox`] | where a worker finds such connections |
 //! | lingering | all is said; the client is to close its half before the rest is closed |
 //! | [`Closed`] | why a connection was closed |
 
 mod connection;
 mod counters;
 mod desk;
+mod failure;
 mod header;
 mod limits;
+mod passed;
 mod places;
 #[cfg(test)]
 mod tests;
@@ -33,8 +37,11 @@ mod worker;
 pub use counters::Closed;
 pub(super) use counters::TcpCounters;
 pub(super) use desk::Desk;
+pub(super) use failure::{Failure, Seldom};
 use limits::Limits;
-pub(super) use worker::{Failure, Listening, Seldom, serve};
+pub(super) use passed::Inbox;
+pub use passed::Passed;
+pub(super) use worker::{Listening, serve};
 
 #[cfg(doc)]
 use self::{connection::Connection, places::Places, worker::Worker};

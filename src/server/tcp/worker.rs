@@ -8,19 +8,22 @@ use std::{
 };
 
 use mio::{
-    Events, Interest, Poll, Token,
+    Events, Interest, Poll, Token, Waker,
     net::{TcpListener, TcpStream},
 };
-use nix::errno::Errno;
 use socket2::SockRef;
 
 use super::{
-    Closed, Limits, TcpCounters,
+    Closed, Inbox, Limits, TcpCounters,
     connection::{Connection, Due, Next},
     desk::Desk,
+    failure::{Failure, Seldom},
     places::{Client, Places},
 };
-use crate::{model::Verdict, server::listeners::Stop};
+use crate::{
+    model::Verdict,
+    server::listeners::{Heir, Stop},
+};
 
 /// How often an idle worker looks whether it should stop, and which connections have outstayed their limits.
 const LOOK_UP: Duration = Duration::from_millis(100);
@@ -52,10 +55,15 @@ const LAST_LOOK: Duration = Duration::from_millis(10);
 /// How long open connections may take to finish when stopping.
 const STOP_WITHIN: Duration = Duration::from_millis(500);
 
-/// How often the same trouble is told: clients can cause it.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// How long connections may take to come between two queries before they are closed, where another process goes on with
+/// those that do: a query that has begun comes whole within this time, unless its client is gone.
+const PASS_WITHIN: Duration = Duration::from_secs(3);
+
+/// How often that is looked at.
+const PASS_LOOK: Duration = Duration::from_millis(5);
 
 const LISTENER: Token = Token(usize::MAX);
+const INBOX: Token = Token(usize::MAX - 1);
 
 /// Serves until told to stop, then answers what was received.
 pub(in crate::server) fn serve(listening: Listening, desk: Desk, counters: Arc<TcpCounters>, stop: &Stop) {
@@ -67,6 +75,7 @@ pub(in crate::server) fn serve(listening: Listening, desk: Desk, counters: Arc<T
 pub(in crate::server) struct Listening {
     poll: Poll,
     listener: TcpListener,
+    inbox: Inbox,
 }
 
 impl Listening {
@@ -79,7 +88,13 @@ impl Listening {
         let poll = Poll::new()?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Listening { poll, listener })
+        let inbox = Inbox::new(Waker::new(poll.registry(), INBOX)?);
+        Ok(Listening { poll, listener, inbox })
+    }
+
+    /// Where its worker finds connections that others pass on.
+    pub(in crate::server) fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 }
 
@@ -88,6 +103,7 @@ pub(super) struct Worker {
     poll: Poll,
     events: Events,
     listener: TcpListener,
+    inbox: Inbox,
     limits: Limits,
     places: Places,
     /// Connections that had their turn and may have more to read.
@@ -106,11 +122,12 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(listening: Listening, desk: Desk, limits: Limits, counters: Arc<TcpCounters>) -> Self {
-        let Listening { poll, listener } = listening;
+        let Listening { poll, listener, inbox } = listening;
         Worker {
             poll,
             events: Events::with_capacity(EVENTS),
             listener,
+            inbox,
             limits,
             places: Places::new(limits),
             unfinished: Vec::new(),
@@ -130,7 +147,36 @@ impl Worker {
         while !stop.is_set() {
             self.turn(LOOK_UP);
         }
+        if let Some(heir) = stop.heir() {
+            self.pass_all(heir);
+        }
         self.stop();
+    }
+
+    /// Gives all connections away as they come between two queries, and takes no new ones, for a bounded time.
+    fn pass_all(&mut self, heir: &Heir) {
+        // The listening socket is open in the other process, too: closed here, nothing in it is lost.
+        let _ = self.poll.registry().deregister(&mut self.listener);
+        (self.has_waiting, self.accept_from) = (false, None);
+        let until = Instant::now() + PASS_WITHIN;
+        loop {
+            for index in 0..self.places.end() {
+                self.pass(index, heir);
+            }
+            if self.places.len() == 0 || Instant::now() >= until {
+                return;
+            }
+            self.turn(PASS_LOOK);
+        }
+    }
+
+    fn pass(&mut self, index: usize, heir: &Heir) {
+        let Some(connection) = self.places.get_mut(index) else { return };
+        if let Some(passed) = connection.pass(self.poll.registry(), Instant::now()) {
+            // Where nobody is there to take it, it is closed.
+            let _ = heir.send(passed);
+            self.close(index, Closed::HandedOver);
+        }
     }
 
     /// Answers what the kernel has received, for a bounded time, and closes everything.
@@ -172,6 +218,7 @@ impl Worker {
             busy = true;
             match event.token() {
                 LISTENER => self.has_waiting = true,
+                INBOX => self.take_passed(now),
                 Token(index) => self.serve(index, event.is_read_closed(), now),
             }
         }
@@ -255,6 +302,23 @@ impl Worker {
             return self.counters.count_closed(Closed::Denied);
         }
         let client = if is_proxy { Client::Unnamed } else { Client::of(source.ip()) };
+        self.seat(Connection::new(stream, source, is_proxy, now), client, gives_way, now);
+    }
+
+    /// Goes on with connections that somebody else had.
+    fn take_passed(&mut self, now: Instant) {
+        for passed in self.inbox.take() {
+            self.counters.count_accepted();
+            let connection = Connection::of(passed, now);
+            let client =
+                if connection.expects_header() { Client::Unnamed } else { Client::of(connection.source().ip()) };
+            let gives_way = if self.places.is_full() { self.places.in_the_way(now) } else { None };
+            self.seat(connection, client, gives_way, now);
+        }
+    }
+
+    /// Gives a connection its place, and its first turn here.
+    fn seat(&mut self, connection: Connection, client: Client, gives_way: Option<usize>, now: Instant) {
         if let Some(index) = self.places.in_the_way_of(client).or(gives_way) {
             if gives_way.is_some() && self.crowd.is_due(now) {
                 let connections = self.places.len();
@@ -265,7 +329,7 @@ impl Worker {
             }
             self.close(index, Closed::Evicted);
         }
-        let index = self.places.insert(Connection::new(stream, source, is_proxy, now), client);
+        let index = self.places.insert(connection, client);
         let registry = self.poll.registry();
         let registered = self.places.get_mut(index).map(|connection| connection.register(registry, Token(index)));
         // Fails only where the kernel is out of memory; the client finds its connection closed.
@@ -346,85 +410,5 @@ impl Worker {
                 }
             }
         }
-    }
-}
-
-/// Why accept failed.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::server) enum Failure {
-    /// Nobody waits.
-    Nothing,
-    /// Whoever waited is gone; the next may not be.
-    Gone,
-    /// No descriptor or no memory for another connection: who waits goes on waiting.
-    Exhausted,
-    /// What no other connection would help against.
-    Other,
-}
-
-impl Failure {
-    pub(in crate::server) fn of(error: &io::Error) -> Self {
-        match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::EAGAIN) => Failure::Nothing,
-            // accept(2): errors of a connection that the network brought about come with its acceptance, too.
-            Some(
-                Errno::ECONNABORTED
-                | Errno::EINTR
-                | Errno::EPERM
-                | Errno::EPROTO
-                | Errno::ENETDOWN
-                | Errno::ENOPROTOOPT
-                | Errno::EHOSTDOWN
-                | Errno::ENONET
-                | Errno::EHOSTUNREACH
-                | Errno::EOPNOTSUPP
-                | Errno::ENETUNREACH
-                | Errno::ETIMEDOUT,
-            ) => Failure::Gone,
-            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => Failure::Exhausted,
-            _ => Failure::Other,
-        }
-    }
-}
-
-/// Tells of the same trouble only so often.
-#[derive(Debug, Default)]
-pub(in crate::server) struct Seldom {
-    told: Option<Instant>,
-}
-
-impl Seldom {
-    pub(in crate::server) fn is_due(&mut self, now: Instant) -> bool {
-        let due = self.told.is_none_or(|told| now >= told + TELL_EVERY);
-        if due {
-            self.told = Some(now);
-        }
-        due
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_to_accept_are_told_apart() {
-        let of = |errno: Errno| Failure::of(&io::Error::from_raw_os_error(errno as i32));
-        assert_eq!(of(Errno::EAGAIN), Failure::Nothing);
-        for errno in [Errno::ECONNABORTED, Errno::EINTR, Errno::EPROTO, Errno::ENETUNREACH, Errno::EPERM] {
-            assert_eq!(of(errno), Failure::Gone, "{errno}");
-        }
-        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM] {
-            assert_eq!(of(errno), Failure::Exhausted, "{errno}");
-        }
-        assert_eq!(of(Errno::EBADF), Failure::Other);
-        assert_eq!(Failure::of(&io::Error::other("of our own")), Failure::Other);
-    }
-
-    #[test]
-    fn the_same_trouble_is_told_once_a_minute() {
-        let (mut seldom, now) = (Seldom::default(), Instant::now());
-        let minutes = [0, 30, 59, 60, 100, 121].map(|second| seldom.is_due(now + Duration::from_secs(second)));
-        assert_eq!(minutes, [true, false, false, true, false, true]);
     }
 }

@@ -146,6 +146,10 @@ fn run(mut datagrams: impl Datagrams, mut worker: Worker, address: SocketAddr, s
             }
         }
     }
+    if stop.heir().is_some() {
+        // What waits in the socket is answered by whoever goes on with it.
+        return;
+    }
     let until = Instant::now() + DRAIN_FOR;
     while Instant::now() < until && datagrams.turn(&mut worker, false).is_ok() {}
 }
