@@ -15,8 +15,8 @@ use crate::{
     app::load_zones,
     config::{Config, Flags, NO_ZONE, ZoneConfig},
     explain::{Question, explain},
-    model::{ClusterView, Health, Topology},
-    state,
+    model::{ClusterView, Health, Overrides, Topology},
+    overrides, state,
     table::{Table, ZonePlan, ZoneSource, compile_zone},
     zone::file::StaticZone,
 };
@@ -101,7 +101,15 @@ fn offline(args: &ExplainArgs, question: &Question) -> u8 {
         Ok(statics) => statics,
         Err(problems) => return wrong(&problems),
     };
-    let explanation = explain(&table(&config, statics), &config.server, question, fastrand::u64(..));
+    let overrides = match overrides::look(config.server.state_dir.as_deref(), config.server.overrides.as_deref()) {
+        Ok((overrides, damaged)) => {
+            damaged.iter().for_each(|reason| eprintln!("alternator-dns: without the saved overrides: {reason}"));
+            Arc::new(overrides)
+        }
+        Err(problems) => return wrong(&problems),
+    };
+    let table = table(&config, statics, &overrides);
+    let explanation = explain(&table, &config.server, question, fastrand::u64(..));
     if args.json {
         match serde_json::to_string_pretty(&explanation) {
             Ok(text) => println!("{text}"),
@@ -117,15 +125,15 @@ fn offline(args: &ExplainArgs, question: &Question) -> u8 {
 }
 
 /// What a server would serve right after a start.
-fn table(config: &Config, statics: Vec<StaticZone>) -> Table {
+fn table(config: &Config, statics: Vec<StaticZone>, overrides: &Arc<Overrides>) -> Table {
     let zones = config.zones.iter().zip(statics).map(|(zone, statics)| {
         let (epoch, topology) = remembered(config, zone);
         let health = Health { disabled: !zone.health.enabled, ..Health::default() };
         let view = ClusterView {
             topology: Arc::new(topology),
             health: Arc::new(health),
+            overrides: overrides.clone(),
             now: SystemTime::now(),
-            ..ClusterView::default()
         };
         let source = Arc::new(ZoneSource {
             config: zone.clone(),

@@ -1,6 +1,11 @@
 //! All overrides: one task writes them, whoever wants one changed asks it.
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -106,6 +111,18 @@ pub fn open(options: Options) -> Result<(Store, impl Future<Output = ()> + use<>
     let (publish, published) = watch::channel(Arc::default());
     let keeper = Keeper::open(&options, publish)?;
     Ok((Store { commands, published }, keeper.run(requests, options.stop)))
+}
+
+/// What a store would begin with, for whoever only looks. What was saved and is damaged stays where it is, and the text
+/// says what is wrong with it.
+pub fn look(dir: Option<&Path>, file: Option<&Path>) -> Result<(Overrides, Option<String>), Vec<Problem>> {
+    let now = SystemTime::now();
+    let of_file = file.map_or_else(|| Ok(Vec::new()), |path| super::file::read(path, now))?;
+    let (saved, damaged) = match dir.map_or(Ok(None), |dir| super::disk::look(dir, now)) {
+        Ok(saved) => (saved.unwrap_or_default(), None),
+        Err(reason) => (Vec::new(), Some(reason)),
+    };
+    Ok((Overrides::new(saved.into_iter().chain(of_file).collect()), damaged))
 }
 
 impl Store {

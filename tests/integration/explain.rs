@@ -240,7 +240,7 @@ async fn without_a_server_configuration_and_state_file_are_explained() {
         folder.path().display(),
         zone.cluster.seeds[0],
     );
-    std::fs::write(folder.path().join("alternator-dns.toml"), config).unwrap();
+    std::fs::write(folder.path().join("alternator-dns.toml"), &config).unwrap();
     let arguments = ["explain", "dc1.rack1.alternator.local", "--offline", "--json", "--client", "192.0.2.1"];
     let (code, json, errors) = program(folder.path(), &arguments);
     assert_eq!((code, &*errors), (0, ""));
@@ -250,6 +250,17 @@ async fn without_a_server_configuration_and_state_file_are_explained() {
     let answers = json["reply"]["answers"].as_array().unwrap();
     let answered = answers.iter().map(|line| line.as_str().unwrap().rsplit(' ').next().unwrap().to_owned()).collect();
     assert_eq!(set(&nodes), answered);
+    // So are overrides: somebody is at work on one of the nodes.
+    let overrides = "[[override]]\ntarget = \"127.67.15.1\"\naction = \"drain\"\nreason = \"new disks\"\n";
+    std::fs::write(folder.path().join("overrides.toml"), overrides).unwrap();
+    let with_overrides = config.replace("[server]\n", "[server]\noverrides = \"overrides.toml\"\n");
+    std::fs::write(folder.path().join("alternator-dns.toml"), with_overrides).unwrap();
+    let (code, text, errors) = program(folder.path(), &arguments[..3]);
+    assert_eq!((code, &*errors), (0, ""));
+    let line = text.lines().find(|line| line.contains("127.67.15.1 dc1/rack1: ")).unwrap();
+    assert!(line.trim_start().starts_with("out ") && line.contains("new disks"), "{text}");
+    assert!(text.contains(" IN A 127.67.15.2") && !text.contains(" IN A 127.67.15.1"), "{text}");
+    std::fs::write(folder.path().join("alternator-dns.toml"), &config).unwrap();
     // The server's file is left alone, whatever it is.
     let state = folder.path().join("alternator.local.json");
     std::fs::write(&state, "damaged").unwrap();
