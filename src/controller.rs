@@ -25,7 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::compiles::Compiles;
 use self::{retired::Retired, zone::Zone};
-pub(crate) use self::{writer::Writer, zone::Inputs};
+pub(crate) use self::{
+    writer::Writer,
+    zone::{Inputs, epoch_beyond},
+};
 use crate::{
     journal::Journal,
     overrides::Departures,

@@ -31,6 +31,7 @@
 //! | | [`sim`] | a simulated cluster on loopback addresses: the demo and the tests run on it |
 //! | | [`telemetry`] | logs |
 //! | | [`reload`] | who asks for a reload, files that ask for it themselves, what differs |
+//! | | [`handover`] | everything goes from a running process to the one that replaces it |
 //! | | [`service`] | what a supervisor is told of us, the sockets it passes, giving root up |
 //! | on top | [`controller`] | compiles what discovery and health find, and swaps the Table |
 //! | | [`admin`] | the operators' side: what a running server lets itself be asked, over HTTP |
@@ -65,6 +66,7 @@ pub mod config;
 pub mod controller;
 pub mod discovery;
 pub mod explain;
+pub mod handover;
 pub mod health;
 pub mod http;
 pub mod journal;

@@ -210,7 +210,8 @@ pub(crate) fn replace_file(path: &Path, text: &[u8]) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
-    let temporary = path.with_extension("json.new");
+    // Of this process alone: one that takes its place writes the same file for a moment.
+    let temporary = path.with_extension(format!("json.{}.new", std::process::id()));
     let mut new = File::create(&temporary)?;
     new.write_all(text)?;
     new.sync_all()?;

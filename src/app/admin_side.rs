@@ -1,6 +1,6 @@
 //! The HTTP side, and how it goes on to another configuration.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr, os::fd::OwnedFd};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,11 @@ impl AdminSide {
     /// The addresses, with the real ports.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Its sockets once more, for another process.
+    pub(super) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.listeners.sockets().map(|socket| Ok(socket.try_clone()?.into())).collect()
     }
 
     /// Binds what another configuration has beyond this one, and changes nothing.

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use super::hand_over::OVERLAP;
 use crate::{
     config::{Seed, ZoneConfig},
+    controller::epoch_beyond,
+    handover::Knowledge,
     model::{Health, NodeHealth, NodeState, Source, Topology},
     state::{self, Remembered},
 };
@@ -26,11 +29,23 @@ impl Known {
         Known { epoch, topology: topology.of_places(&zone.datacenters()), health }
     }
 
+    /// What the process told that this one replaces; `None` where it did not serve the zone.
+    pub(super) fn handed_over(zone: &ZoneConfig, told: &[Knowledge]) -> Option<Self> {
+        let told = told.iter().find(|told| told.zone == zone.name())?;
+        let known = Self::learnt(zone, &told.seeds, told.topology.clone(), &told.health);
+        // The other process goes on compiling until this one serves.
+        Some(Known { epoch: Some(epoch_beyond(told.epoch, OVERLAP)), ..known })
+    }
+
     /// What this process has learnt so far of a zone that is asked in another way from now on: everything, unless its
     /// seeds lead to another cluster.
     pub(super) fn so_far(zone: &ZoneConfig, seeds: &[Seed], topology: Topology, health: &Health) -> Self {
         let seeds: Vec<String> = seeds.iter().map(Seed::to_string).collect();
-        if !state::is_same_cluster(&zone.cluster.seeds, &seeds, &topology) {
+        Self::learnt(zone, &seeds, topology, health)
+    }
+
+    fn learnt(zone: &ZoneConfig, seeds: &[String], topology: Topology, health: &Health) -> Self {
+        if !state::is_same_cluster(&zone.cluster.seeds, seeds, &topology) {
             let health = Health { disabled: !zone.health.enabled, ..Health::default() };
             return Known { health, ..Known::default() };
         }

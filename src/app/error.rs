@@ -5,6 +5,7 @@ use std::io;
 use crate::{
     admin,
     config::Problem,
+    handover::ReplaceError,
     server::{BindError, encrypted::SetupError},
 };
 
@@ -31,6 +32,9 @@ pub enum StartError {
         /// The library's reason.
         reason: String,
     },
+    /// The process that should have been replaced.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
     /// Threads.
     #[error("cannot start the workers: {0}")]
     Workers(io::Error),

@@ -26,6 +26,7 @@ mod admin_side;
 mod beginning;
 mod error;
 mod files;
+mod hand_over;
 mod steering;
 mod zone;
 mod zones;
@@ -53,10 +54,11 @@ use self::{
 pub use self::{
     error::{Ended, StartError},
     files::{LOAD_WITHIN, files_of, load_zones, problems_of_zone_files},
+    hand_over::Beginning,
 };
 use crate::{
     admin::{self, Hands, Sight},
-    config::{Config, ServerConfig},
+    config::{Config, CookieSecret, ServerConfig},
     controller::{Compiles, Controller, ZoneSet},
     explain::{self, Explainer},
     journal::Journal,
@@ -103,36 +105,25 @@ pub struct App {
 
 /// Starts a server: loads, binds every address, and only then begins to work.
 pub async fn start(config: &Config) -> Result<App, StartError> {
-    start_on(config, Vec::new()).await
+    start_from(config, Beginning::default()).await
 }
 
-/// Starts a server that listens on sockets passed to this process wherever they fit.
-pub async fn start_on(config: &Config, passed: Vec<Passed>) -> Result<App, StartError> {
-    start_with(config, passed, Hands::default()).await
+/// The same with what is there already. Where another process serves, nothing is answered before it knows.
+pub async fn start_from(config: &Config, beginning: Beginning<'_>) -> Result<App, StartError> {
+    start_with(config, beginning, Hands::default()).await
 }
 
-/// [`start_on`], with an HTTP side that may do more than what every server's may.
-pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> Result<App, StartError> {
+/// [`start_from`], with an HTTP side that may do more than what every server's may.
+pub async fn start_with(config: &Config, beginning: Beginning<'_>, hands: Hands) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
-    let bound = bind(&config.server, passed)?;
-    let admin = admin::bind(&config.server.admin)?;
+    let Beginning { passed, admin, zones: told, cookie_secret, predecessor } = beginning;
+    let bound = bind(&config.server, passed, cookie_secret)?;
+    let admin = admin::bind_with(&config.server.admin, &admin)?;
     let (mut tasks, stop, journal) = (JoinSet::new(), CancellationToken::new(), Journal::default());
     let store = steering::open(&config.server, &journal, &mut tasks, &stop)?;
-    let mut sight = Sight {
-        table: Arc::new(ArcSwap::from_pointee(Table::default())),
-        counters: Counters::default(),
-        connections: ConnectionCounters::default(),
-        zones: Arc::default(),
-        compiles: Arc::new(Compiles::default()),
-        journal,
-        overrides: store.subscribe(),
-        reloads: Arc::default(),
-        started: SystemTime::now(),
-        listen: Arc::default(),
-        identity: Arc::new(ArcSwapOption::from_pointee(config.server.identity.clone())),
-    };
+    let mut sight = sight(config, journal, &store);
     let mut zones = Zones::default();
-    let steps = zones.prepare(config, statics)?;
+    let steps = zones.prepare_with(config, statics, &told)?;
     let state_dir = config.server.state_dir.as_deref();
     let mut ground = Ground { sight: &sight, tasks: &mut tasks, stop: &stop, listen: bound.addresses(), state_dir };
     zones.apply(steps, &mut ground);
@@ -147,6 +138,7 @@ pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> R
     spawn(&mut tasks, "the report of limits", &stop, tell_limits(LimitReport::new(&sight.counters), stop.clone()));
     let (identity, counters) = (config.server.identity.as_deref(), &sight.counters);
     let query_log = QueryLog::start(&config.server.query_log, identity, counters).map_err(StartError::Workers)?;
+    hand_over::may_serve(predecessor, &zones).await?;
     let running = bound.run(&sight.table, &sight.counters, fastrand::u64(..)).map_err(StartError::Workers)?;
     sight.connections = running.connections().clone();
     let (trigger, requests) = reload::requests();
@@ -179,11 +171,29 @@ pub async fn start_with(config: &Config, passed: Vec<Passed>, hands: Hands) -> R
     Ok(app)
 }
 
+/// What can be looked at, of a server that does nothing yet.
+fn sight(config: &Config, journal: Journal, store: &Store) -> Sight {
+    Sight {
+        table: Arc::new(ArcSwap::from_pointee(Table::default())),
+        counters: Counters::default(),
+        connections: ConnectionCounters::default(),
+        zones: Arc::default(),
+        compiles: Arc::new(Compiles::default()),
+        journal,
+        overrides: store.subscribe(),
+        reloads: Arc::default(),
+        started: SystemTime::now(),
+        listen: Arc::default(),
+        identity: Arc::new(ArcSwapOption::from_pointee(config.server.identity.clone())),
+    }
+}
+
 /// Binds every address, on the sockets passed to this process wherever they fit.
-fn bind(config: &ServerConfig, passed: Vec<Passed>) -> Result<Bound, StartError> {
+fn bind(config: &ServerConfig, passed: Vec<Passed>, cookie_secret: Option<CookieSecret>) -> Result<Bound, StartError> {
     let (names, sockets): (Vec<String>, Vec<OwnedFd>) =
         passed.into_iter().map(|passed| (passed.name, passed.socket)).unzip();
-    let bound = server::bind(config, Inherited::new(sockets))?.with_encrypted()?;
+    let inherited = Inherited::new(sockets).with_cookie_secret(cookie_secret);
+    let bound = server::bind(config, inherited)?.with_encrypted()?;
     for (name, is_claimed) in names.iter().zip(bound.inherited().claimed()) {
         if !is_claimed {
             tracing::warn!("{name} was passed to us, but there is no listener for it: it is closed");

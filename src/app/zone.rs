@@ -17,11 +17,13 @@ use tracing::Instrument;
 use super::{beginning::Known, error::StartError};
 use crate::{
     admin::{Sight, ZoneSight},
-    config::ZoneConfig,
+    config::{Seed, ZoneConfig},
     controller::{Inputs, Writer},
-    discovery, health,
+    discovery,
+    handover::Knowledge,
+    health,
     http::NodeClient,
-    model::{Demand, Health, Topology},
+    model::{Demand, Health, NodeState, Source, Topology},
     table::ZoneSource,
     zone::file::StaticZone,
 };
@@ -150,6 +152,31 @@ impl Zone {
             overrides: sight.overrides.clone(),
             epochs: self.epochs.clone(),
         }
+    }
+
+    /// What is known of it.
+    pub(super) fn knowledge(&self) -> Knowledge {
+        let config = &self.source.config;
+        Knowledge {
+            zone: config.name(),
+            seeds: config.cluster.seeds.iter().map(Seed::to_string).collect(),
+            epoch: *self.epochs.borrow(),
+            topology: self.topology.borrow().as_ref().clone(),
+            health: self.health.borrow().as_ref().clone(),
+        }
+    }
+
+    /// Whether it is known who answers: the cluster has told its nodes, and each of them was probed until it was in, or
+    /// failed.
+    pub(super) fn is_settled(&self) -> bool {
+        let (topology, health) = (self.topology.borrow(), self.health.borrow());
+        let is_probed = |address| {
+            let health = health.of(address);
+            health.state != NodeState::Joining || health.failure.is_some()
+        };
+        self.source.config.cluster.seeds.is_empty()
+            || topology.source == Source::Discovery
+                && (health.disabled || topology.listed().all(|member| is_probed(member.node.address)))
     }
 
     /// What can be looked at.

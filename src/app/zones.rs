@@ -14,6 +14,7 @@ use crate::{
     admin::{Sight, ZoneSight},
     config::{Config, ZoneConfig},
     controller::Inputs,
+    handover::Knowledge,
     http::NodeClient,
     reload::of_zone,
     zone::file::StaticZone,
@@ -49,6 +50,16 @@ impl Zones {
     /// What becomes of the zones, one step for each that is served then. Changes nothing, but that a state file which
     /// cannot be read is set aside: so this is asked last. Blocks.
     pub(super) fn prepare(&self, config: &Config, statics: Vec<StaticZone>) -> Result<Vec<Step>, StartError> {
+        self.prepare_with(config, statics, &[])
+    }
+
+    /// The same with what a process told that served some of the zones until now.
+    pub(super) fn prepare_with(
+        &self,
+        config: &Config,
+        statics: Vec<StaticZone>,
+        told: &[Knowledge],
+    ) -> Result<Vec<Step>, StartError> {
         let served: BTreeMap<&Name, &Zone> = self.served.iter().map(|zone| (&zone.source.config.apex, zone)).collect();
         let step = |(config, statics): (&ZoneConfig, StaticZone)| {
             let way = match served.get(&config.apex) {
@@ -62,7 +73,8 @@ impl Zones {
         let mut steps: Vec<Step> = config.zones.iter().zip(statics).map(step).collect::<Result<_, StartError>>()?;
         for Step { config: zone, way, .. } in &mut steps {
             if let Way::Comes(_, known) = way {
-                *known = Known::at_start(zone, config.server.state_dir.as_deref());
+                let at_start = || Known::at_start(zone, config.server.state_dir.as_deref());
+                *known = Known::handed_over(zone, told).unwrap_or_else(at_start);
             }
         }
         Ok(steps)
@@ -112,6 +124,17 @@ impl Zones {
             }
         }
         told
+    }
+
+    /// What is known of them.
+    pub(super) fn knowledge(&self) -> Vec<Knowledge> {
+        self.served.iter().map(Zone::knowledge).collect()
+    }
+
+    /// The zones of which it is not known yet who answers.
+    pub(super) fn unsettled(&self) -> Vec<String> {
+        let unsettled = self.served.iter().filter(|zone| !zone.is_settled());
+        unsettled.map(|zone| zone.source.config.name()).collect()
     }
 
     /// What the controller follows.

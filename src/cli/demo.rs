@@ -13,7 +13,7 @@ use self::nodes::DemoNodes;
 use super::{DemoArgs, FAILED, StopSignals, run_async};
 use crate::{
     admin::{Hands, NodeSwitch},
-    app::{self, App, StartError},
+    app::{self, App, Beginning, StartError},
     config::{AdminConfig, Config, Seed, ServerConfig, ZoneConfig},
     sim::{Cluster, ClusterSpec, NodeSpec},
     telemetry,
@@ -91,7 +91,7 @@ async fn start(nodes: &[NodeSpec], cluster: &Arc<DemoNodes>) -> Result<App, Star
     loop {
         let hands = Hands { demo: Some(cluster.clone()), ..Hands::default() };
         let config = config(nodes, cluster.port(), port, page_port);
-        match app::start_with(&config, Vec::new(), hands).await {
+        match app::start_with(&config, Beginning::default(), hands).await {
             Err(StartError::Bind(error)) if error.is_in_use() && port < PORT + OTHER_PORTS => port += 1,
             Err(StartError::Admin(error)) if error.is_in_use() && page_port < PAGE_PORT + OTHER_PORTS => page_port += 1,
             result => {

@@ -19,6 +19,7 @@ mod demo;
 mod drain;
 mod explain;
 mod reload;
+mod replace;
 mod serve;
 mod status;
 
@@ -113,6 +114,9 @@ struct ServeArgs {
     /// TTL of address records [default: 5s]
     #[arg(long, value_name = "DUR")]
     ttl: Option<String>,
+    /// Take the place of the running process without losing a query; start as usual where there is none
+    #[arg(long)]
+    replace: bool,
 }
 
 #[derive(Debug, Args)]

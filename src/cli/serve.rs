@@ -8,10 +8,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{FAILED, MISCONFIGURED, ServeArgs, StopSignals, load, run_async};
+use super::{FAILED, MISCONFIGURED, ServeArgs, StopSignals, load, replace, run_async};
 use crate::{
-    app::{self, App, StartError},
+    app::{self, App, Beginning, StartError},
     config::{Config, Flags, Loaded, NO_ZONE, Problem},
+    handover::{Event, Predecessor},
     reload::{Files, Outcome, Request},
     service::{self, Passed, Supervisor, user},
     telemetry,
@@ -39,7 +40,7 @@ pub(super) fn run(args: ServeArgs) -> u8 {
         return MISCONFIGURED;
     }
     warn_of(&loaded, &[]);
-    let supervisor = Supervisor::from_environment(false);
+    let supervisor = Supervisor::from_environment(args.replace);
     let successor = match user::successor(&loaded.config.server) {
         Ok(successor) => successor,
         Err(error) => return misconfigured([error.to_string()].into_iter()),
@@ -51,7 +52,7 @@ pub(super) fn run(args: ServeArgs) -> u8 {
             return FAILED;
         }
     };
-    let patron = Patron { supervisor, successor, passed };
+    let patron = Patron { supervisor, successor, passed, replaces: args.replace };
     run_async(|signals| serve(flags, loaded, signals, patron))
 }
 
@@ -77,14 +78,12 @@ struct Patron {
     successor: Option<user::Identity>,
     /// Sockets to listen on.
     passed: Vec<Passed>,
+    /// The process is to take the place of the one that runs.
+    replaces: bool,
 }
 
-async fn serve(
-    flags: Flags,
-    loaded: Loaded,
-    mut signals: StopSignals,
-    Patron { supervisor, successor, passed }: Patron,
-) -> u8 {
+async fn serve(flags: Flags, loaded: Loaded, mut signals: StopSignals, patron: Patron) -> u8 {
+    let supervisor = patron.supervisor.clone();
     let (mut origin, config) = match Origin::begin(flags, loaded).await {
         Ok(begun) => begun,
         Err(error) => {
@@ -92,18 +91,30 @@ async fn serve(
             return FAILED;
         }
     };
-    let mut app = match start(&config, successor, passed).await {
-        Ok(app) => app,
+    let (mut app, predecessor) = match start(&config, patron).await {
+        Ok(started) => started,
         Err(code) => return code,
     };
     let (table, listen) = (app.sight().table.clone(), app.sight().listen.clone());
     let status = move || service::status(&table.load(), listen.load().len());
     supervisor.ready(&status()).await;
+    let mut control = replace::open_control(&config.server, predecessor, &app).await;
     let attending = tokio::spawn(service::attend(supervisor.clone(), app.pulse(), status.clone()));
     let Some(mut requests) = app.take_requests() else { return FAILED };
     let code = loop {
         let asker = tokio::select! {
             () = signals.received() => break 0,
+            event = replace::next(&mut control) => match event {
+                Event::Asked(asker) => {
+                    replace::offer(&app, asker);
+                    continue;
+                }
+                Event::Serving(successor) => {
+                    attending.abort();
+                    app.hand_over(successor).await;
+                    return 0;
+                }
+            },
             ended = app.ended() => {
                 tracing::error!("{ended}; the process ends with it");
                 break FAILED;
@@ -136,18 +147,24 @@ async fn serve(
     code
 }
 
-/// Starts to serve, and gives root up; where that fails, the exit code.
-async fn start(config: &Config, successor: Option<user::Identity>, passed: Vec<Passed>) -> Result<App, u8> {
-    let failed = |error: &dyn std::error::Error| {
+/// Starts to serve, in the place of the running process if so told, and gives root up; where that fails, the exit code.
+async fn start(config: &Config, patron: Patron) -> Result<(App, Option<Predecessor>), u8> {
+    let failed = |error: &dyn std::fmt::Display| {
         eprintln!("alternator-dns: {error}");
         FAILED
     };
-    let app = match app::start_on(config, passed).await {
+    let before = if patron.replaces { replace::predecessor(&config.server).await } else { Ok(None) };
+    let (mut predecessor, offer) = before.map_err(|error| failed(&error))?.unzip();
+    let beginning = match (&mut predecessor, offer) {
+        (Some(process), Some(offer)) => Beginning::after(process, offer, patron.passed),
+        _ => Beginning { passed: patron.passed, ..Beginning::default() },
+    };
+    let app = match app::start_from(config, beginning).await {
         Ok(app) => app,
         Err(error @ StartError::Zones(_)) => return Err(misconfigured(error.to_string().lines().map(str::to_owned))),
-        Err(error) => return Err(failed(&error)),
+        Err(error) => return Err(failed(&format!("{error}{}", replace::hint(&config.server, &error).await))),
     };
-    if let Some(identity) = successor {
+    if let Some(identity) = patron.successor {
         identity.assume().map_err(|error| failed(&error))?;
         tracing::info!(user = identity.name(), "root is given up");
     }
@@ -155,7 +172,7 @@ async fn start(config: &Config, successor: Option<user::Identity>, passed: Vec<P
     for address in app.admin() {
         tracing::info!(%address, "admin: metrics and status over HTTP");
     }
-    Ok(app)
+    Ok((app, predecessor))
 }
 
 fn tell_addresses(app: &App) {

@@ -117,6 +117,12 @@ impl Zone {
     }
 }
 
+/// An epoch that no other process reaches that goes on from this one for so long at most.
+pub(crate) fn epoch_beyond(epoch: u32, time: Duration) -> u32 {
+    let ticks = u32::try_from(time.as_millis() / CLOCK_TICK.as_millis()).unwrap_or(u32::MAX >> 1);
+    next_epoch(Some(epoch), clock()).wrapping_add(ticks)
+}
+
 /// The clock of epochs: ticks since 1970, wrapping after five years; 0 on a machine whose clock stands before that.
 fn clock() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("health", "config http journal model"),            // which of them serve
     ("server", "config model table"), // packets in, replies out; knows nothing of where the Table comes from
     ("explain", "config model plan server table zone"), // how an answer comes about: asks as a query does
+    ("handover", "config model server"), // what goes from one process to the next; knows nothing of who takes it
     ("state", "config model"),        // the last topology on disk
     ("reload", "config"),             // who asks for a reload, files, what differs
     // Steering by hand: what operators forced, and whether they have it.
@@ -60,7 +61,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("bytes", "server/encrypted/body.rs"),
     ("clap", "cli/"),
     ("wildmatch", "model/target.rs"),
-    ("rustix", "cli/ server/udp/"),
+    ("rustix", "cli/ server/udp/ handover/"),
     ("tracing_subscriber", "telemetry.rs"),
     // In http.rs for its error, which tells a closed connection from other failures.
     ("hyper", "http.rs sim/ server/encrypted/ admin/listen.rs"),

@@ -30,6 +30,7 @@ mod proxies;
 mod query_log;
 mod rate_limit;
 mod reload;
+mod replace;
 mod restart;
 mod rfc8906;
 mod scenarios;
