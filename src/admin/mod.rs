@@ -157,7 +157,8 @@ impl Bound {
 }
 
 async fn missing(uri: Uri) -> Problem {
-    let what = "/metrics, /livez, /readyz, /status.json, /events.json, /events, and /reload to POST to";
+    let what = "/ for people, /metrics, /livez, /readyz, /status.json, /events.json, /events, /overrides, /explain, and \
+                /reload to POST to";
     // What was asked for may be long.
     let path: String = uri.path().chars().take(100).collect();
     Problem::new(StatusCode::NOT_FOUND, format!("there is no {path} here; there are {what}"))
