@@ -26,7 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const CHANGES: u64 = 10;
 
 /// Clears the screen and goes to its beginning (ECMA-48 ED, CUP).
-const CLEAR: &str = "\x1b[H\x1b[2J\x1b[3J";
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
