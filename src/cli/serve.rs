@@ -137,7 +137,8 @@ async fn serve(flags: Flags, loaded: Loaded, mut signals: StopSignals, patron: P
             () = signals.received() => break 0,
         };
         app.tell_reload(&outcome);
-        supervisor.ready(&status()).await;
+        let failed = |problems: &String| format!("reload failed, all is served as before: {problems}");
+        supervisor.ready(&outcome.as_ref().map_or_else(failed, |_| status())).await;
         asker.into_iter().for_each(|asker: Request| asker.answer(&outcome));
     };
     tracing::info!(queries = app.counters().total(), "stopping");

@@ -82,6 +82,28 @@ async fn ready_is_told_once_every_listener_answers_and_the_end_before_it_comes()
 }
 
 #[tokio::test]
+async fn a_reload_is_told_however_it_goes() {
+    let (_dir, config, _) = two_addresses();
+    let supervisor = Supervisor::new();
+    let (program, _) = Program::start(serve(&supervisor.variable(), &config), "answering over UDP and TCP");
+    assert!(supervisor.message().await.contains_key("READY"));
+    let good = std::fs::read_to_string(&config).unwrap();
+    let bad = good.replace("[server]", "[server]\ncolour = 1");
+    for (text, status) in
+        [(&good, "serving 1 zone"), (&bad, "reload failed, all is served as before: "), (&good, "serving")]
+    {
+        std::fs::write(&config, text).unwrap();
+        program.signal("HUP");
+        let reloading = supervisor.message().await;
+        assert_eq!(reloading.get("RELOADING").map(String::as_str), Some("1"), "{reloading:?}");
+        assert!(reloading.contains_key("MONOTONIC_USEC"), "{reloading:?}");
+        let ready = supervisor.message().await;
+        assert_eq!(ready.get("READY").map(String::as_str), Some("1"), "{ready:?}");
+        assert!(ready["STATUS"].starts_with(status), "{ready:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_watchdog_hears_that_it_lives_for_as_long_as_it_does() {
     let (_dir, config, _) = two_addresses();
     let supervisor = Supervisor::new();
