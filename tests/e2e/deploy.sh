@@ -2,8 +2,8 @@
 # The board and the alerts under deploy/: rules that Prometheus takes and that fire on what they are for, a board that
 # Grafana takes, and no metric in either that the server does not tell.
 #
-# Needs python3 with PyYAML, and promtool (Debian: prometheus, unpacked is enough; PROMTOOL names it where it is not in
-# PATH). Nothing is started.
+# Needs Debian's python3-yaml (PYTHON names another Python that has PyYAML), and promtool (Debian: prometheus, unpacked is
+# enough; PROMTOOL names it where it is not in PATH). Nothing is started.
 
 set -euo pipefail
 
@@ -21,7 +21,7 @@ cd "$ROOT/deploy/prometheus"
 "$PROMTOOL" check rules alerts.yml
 "$PROMTOOL" test rules alerts_test.yml
 # Each alert has a test in which it fires.
-python3 - <<'PYTHON'
+"${PYTHON:-/usr/bin/python3}" - <<'PYTHON'
 import sys, yaml
 rules = [rule for group in yaml.safe_load(open("alerts.yml"))["groups"] for rule in group["rules"]]
 tests = yaml.safe_load(open("alerts_test.yml"))["tests"]
@@ -36,7 +36,7 @@ PYTHON
 echo "  ok: every alert fires on what it is for"
 
 # What Grafana needs of a board, and the expressions in it for promtool.
-python3 - "$ROOT/deploy/grafana/alternator-dns.json" "$WORK/board.yml" <<'PYTHON'
+"${PYTHON:-/usr/bin/python3}" - "$ROOT/deploy/grafana/alternator-dns.json" "$WORK/board.yml" <<'PYTHON'
 import json, sys, yaml
 board, wrong, rules = json.load(open(sys.argv[1])), [], []
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -80,7 +80,7 @@ PYTHON
 echo "  ok: the board is one"
 
 # Every metric and label in board and alerts is told by the server: the list that a test holds it to.
-python3 - "$ROOT/tests/integration/admin/metrics.txt" alerts.yml "$WORK/board.yml" <<'PYTHON'
+"${PYTHON:-/usr/bin/python3}" - "$ROOT/tests/integration/admin/metrics.txt" alerts.yml "$WORK/board.yml" <<'PYTHON'
 import re, sys, yaml
 known = {"up": set()}
 for line in open(sys.argv[1]):
