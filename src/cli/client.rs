@@ -209,7 +209,6 @@ impl Client {
     }
 
     /// DELETE with a body of JSON.
-    #[allow(dead_code, reason = "for the commands that steer")]
     pub(super) async fn delete<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -305,7 +304,6 @@ impl Client {
     }
 }
 
-#[allow(dead_code, reason = "for the commands that steer")]
 fn json(body: &impl Serialize) -> Result<Vec<u8>, ClientError> {
     serde_json::to_vec(body).map_err(|error| ClientError::Usage(error.to_string()))
 }
