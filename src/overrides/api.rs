@@ -150,7 +150,7 @@ async fn list(State(api): State<Api>) -> Json<List> {
         in_force: known.is_in_force(now),
         matches: reach::nodes(&table, known.zone.as_deref(), &known.target).len(),
     };
-    Json(List { overrides: api.store.current().iter().map(listed).collect() })
+    Json(List { overrides: api.store.current().iter().filter(|known| !known.is_over(now)).map(listed).collect() })
 }
 
 async fn set(State(api): State<Api>, body: Bytes) -> Result<Json<SetReply>, Problem> {

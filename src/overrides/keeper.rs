@@ -201,6 +201,8 @@ impl Keeper {
     /// Tells what began and ended since it was told last, and forgets what is over.
     async fn pass_time(&mut self) {
         let now = SystemTime::now();
+        // Without what is over, before anybody is told so.
+        self.publish();
         let is_due = |moment: SystemTime| moment > self.passed && moment <= now;
         for known in self.all() {
             if known.until.is_some_and(is_due) {
@@ -216,7 +218,6 @@ impl Keeper {
             self.api.retain(|known| !known.is_over(now));
             self.save().await;
         }
-        self.publish();
     }
 
     /// Looks at the files; reads each that is another one and has come to rest.
