@@ -376,7 +376,7 @@ impl App {
         let workers = tokio::task::spawn_blocking(move || {
             let all_ended = running.stop();
             // Once nobody asks any more.
-            query_log.into_iter().for_each(QueryLog::stop);
+            query_log.iter().for_each(QueryLog::stop);
             all_ended
         });
         if !workers.await.unwrap_or(false) {

@@ -84,12 +84,19 @@ impl QueryLog {
     }
 
     /// Writes what is left, as far as that takes no long time. Blocks for a moment.
-    pub fn stop(self) {
+    pub fn stop(&self) {
         self.orders.stop.store(true, Relaxed);
         let deadline = Instant::now() + STOP_WITHIN;
         while !self.thread.is_finished() && Instant::now() < deadline {
             thread::sleep(LOOK_AGAIN);
         }
+    }
+}
+
+/// Without waiting for what is left.
+impl Drop for QueryLog {
+    fn drop(&mut self) {
+        self.orders.stop.store(true, Relaxed);
     }
 }
 

@@ -88,6 +88,8 @@ impl Record {
 pub(super) struct Tap {
     free: Receiver<Box<Record>>,
     full: SyncSender<Box<Record>>,
+    /// Records that go round already; others are made when they are needed first.
+    made: usize,
     rng: fastrand::Rng,
     sample: f64,
     block: Arc<Block>,
@@ -100,8 +102,15 @@ impl Tap {
         if self.sample < 1.0 && self.rng.f64() >= self.sample {
             return;
         }
-        // Nobody ever waits at either end, so neither call takes a lock.
-        let Ok(mut record) = self.free.try_recv() else { return self.block.count_unlogged() };
+        // Nobody ever waits at either end, so neither channel takes a lock.
+        let mut record = match self.free.try_recv() {
+            Ok(record) => record,
+            Err(_) if self.made < RECORDS => {
+                self.made += 1;
+                Box::new(Record::empty())
+            }
+            Err(_) => return self.block.count_unlogged(),
+        };
         record.fill(query, reply, asker, outcome, zone);
         if self.full.try_send(record).is_err() {
             self.block.count_unlogged();
@@ -149,12 +158,8 @@ impl Taps {
     pub(super) fn tap(&self, sample: f64, seed: u64, block: Arc<Block>) -> Box<Tap> {
         let (free, taken) = sync_channel(RECORDS);
         let (full, shown) = sync_channel(RECORDS);
-        for _ in 0..RECORDS {
-            // There is room for all of them.
-            let _ = free.try_send(Box::new(Record::empty()));
-        }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Tapped { full: shown, free });
-        Box::new(Tap { free: taken, full, rng: fastrand::Rng::with_seed(seed), sample, block })
+        Box::new(Tap { free: taken, full, made: 0, rng: fastrand::Rng::with_seed(seed), sample, block })
     }
 
     /// The ends of workers that came since this was asked last.

@@ -13,7 +13,7 @@ begin dnstap
 
 namespace srv
 DIG_NS=srv
-printf 'www A 192.0.2.1\n' >"$WORK/zone"
+printf 'www 60 A 192.0.2.1\n' >"$WORK/zone"
 cat >"$WORK/config.toml" <<TOML
 [server]
 listen = ["127.0.0.1:5353"]
