@@ -409,5 +409,8 @@ fn every_rfc_that_the_source_names_is_in_the_protocols_tables() {
     let markdown = text(PROTOCOL) + &text(OPERATE);
     let words: BTreeSet<&str> = markdown.split(|c: char| !c.is_ascii_digit()).collect();
     let missing: Vec<&String> = named.iter().filter(|number| !words.contains(number.as_str())).collect();
-    assert!(missing.is_empty() && named.len() > 30, "RFCs of the source that {PROTOCOL} and {OPERATE} leave out: {missing:?}");
+    assert!(
+        missing.is_empty() && named.len() > 30,
+        "RFCs of the source that {PROTOCOL} and {OPERATE} leave out: {missing:?}"
+    );
 }
