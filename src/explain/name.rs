@@ -64,7 +64,8 @@ pub struct DealStory {
     pub rows: usize,
     /// Whether some nodes lead more often than others.
     pub is_weighed: bool,
-    /// Rows that follow one another, from a random one on, as each worker begins: the first addresses of each.
+    /// Rows that follow one another, from a random one on, as each worker begins, that of the reply first: the first
+    /// addresses of each.
     pub next: Vec<Vec<IpAddr>>,
 }
 
@@ -182,14 +183,16 @@ impl Told<'_> {
     /// How its addresses are dealt.
     fn deal(&self, seed: u64) -> Option<DealStory> {
         let Some(Answer::Dealt(index)) = self.entry.answer(self.question.rtype.into()) else { return None };
-        let deck = &self.zone.zone.dealt.get(*index)?.deck;
+        let dealt = self.zone.zone.dealt.get(*index)?;
+        let deck = &dealt.deck;
         let shape = deck.shape_for(self.question.client);
         let family = if self.question.rtype == RecordType::A { Family::V4 } else { Family::V6 };
         let scope = self.chain().and_then(|chain| self.zone.zone.plan.scopes.get(chain));
         let ttl = scope.and_then(|scope| scope.family(family).ttl());
-        let mut dealer = Dealer::new(seed);
+        // The cursor that the reply is dealt by: its row is the first one told.
+        let (mut dealer, slot) = (Dealer::new(seed), self.zone.first_slot + dealt.slot + shape as usize);
         let mut row = || {
-            let mut addresses = deck.addresses(dealer.next(0, deck.rows()), shape);
+            let mut addresses = deck.addresses(dealer.next(slot, deck.rows()), shape);
             addresses.truncate(ADDRESSES_TOLD);
             addresses
         };

@@ -44,10 +44,11 @@ impl fmt::Display for NameStory {
 impl fmt::Display for DealStory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  ttl       {} s, {}", self.ttl, self.ttl_reason)?;
-        let plural = if self.records == 1 { "address" } else { "addresses" };
-        writeln!(f, "  shape     {}, {} {plural}: {}", self.shape, self.records, self.why)?;
+        let addresses = if self.records == 1 { "address" } else { "addresses" };
+        writeln!(f, "  shape     {}, {} {addresses}: {}", self.shape, self.records, self.why)?;
         let weighed = if self.is_weighed { ", some nodes leading more often than others" } else { "" };
-        writeln!(f, "  deck      {} rows of {} nodes{weighed}; such rows come next:", self.rows, self.nodes)?;
+        let (rows, nodes) = (counted(self.rows, "row"), counted(self.nodes, "node"));
+        writeln!(f, "  deck      {rows} of {nodes}{weighed}; each worker goes on from a place of its own:")?;
         for row in &self.next {
             let addresses: Vec<String> = row.iter().map(ToString::to_string).collect();
             let more = if row.len() < usize::from(self.records) { " ..." } else { "" };
@@ -73,4 +74,8 @@ impl fmt::Display for ReplyStory {
         }
         Ok(())
     }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

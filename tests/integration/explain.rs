@@ -97,6 +97,12 @@ async fn the_client_decides_the_shape_and_nobodys_cursor_moves() {
     let deal = far.names[0].deal.as_ref().unwrap();
     assert_eq!((deal.shape, deal.records, far.reply.answers.len()), ("several", 5, 5));
     assert!(deal.next.iter().all(|row| row.len() == 5), "{:?}", deal.next);
+    let replied: Vec<&str> = far.reply.answers.iter().filter_map(|line| line.rsplit(' ').next()).collect();
+    assert_eq!(
+        deal.next[0].iter().map(IpAddr::to_string).collect::<Vec<_>>(),
+        replied,
+        "the row of the reply comes first"
+    );
     let leaders: Vec<IpAddr> = deal.next.iter().map(|row| row[0]).collect();
     assert_eq!(leaders.iter().collect::<std::collections::BTreeSet<_>>().len(), 5, "a period: {leaders:?}");
     // In any five answers in a row every node leads once, whatever is explained between them.
