@@ -122,7 +122,7 @@ impl App {
         }
         let query_log = self.query_log;
         // Once nobody asks any more.
-        let _ = spawn_blocking(move || query_log.into_iter().for_each(QueryLog::stop)).await;
+        let _ = spawn_blocking(move || query_log.iter().for_each(QueryLog::stop)).await;
         let queries = self.sight.counters.total();
         let _ = successor.done(queries).await;
         let deadline = Instant::now() + STOP_WITHIN;
