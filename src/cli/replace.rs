@@ -9,6 +9,7 @@ use crate::{
     app::{App, StartError},
     config::ServerConfig,
     handover::{self, Control, Event, Offer, Predecessor},
+    overrides::Departures,
     server::Adopter,
 };
 
@@ -34,7 +35,7 @@ pub(super) async fn predecessor(config: &ServerConfig) -> Result<Option<(Predece
 }
 
 /// Goes on with the connections of the process before, until it has ended.
-async fn follow(mut predecessor: Predecessor, mut adopter: Adopter, _ended: DropGuard) {
+async fn follow(mut predecessor: Predecessor, mut adopter: Adopter, departures: Departures, _ended: DropGuard) {
     while let Some(connections) = predecessor.next().await {
         for connection in connections {
             if let Err(error) = adopter.adopt(connection) {
@@ -43,6 +44,7 @@ async fn follow(mut predecessor: Predecessor, mut adopter: Adopter, _ended: Drop
             }
         }
     }
+    departures.predecessor_ended();
 }
 
 /// Has the process before end, and lets others find this one; a server that none finds serves all the same.
@@ -54,8 +56,10 @@ pub(super) async fn open_control(
     let process = predecessor.as_ref().map(Predecessor::pid);
     let ended = process.map(|_| CancellationToken::new());
     if let (Some(mut predecessor), Some(ended)) = (predecessor, ended.clone()) {
+        let departures = app.departures().clone();
+        departures.predecessor_serves();
         predecessor.serving(app.claimed()).await;
-        tokio::spawn(follow(predecessor, app.adopter(), ended.drop_guard()));
+        tokio::spawn(follow(predecessor, app.adopter(), departures, ended.drop_guard()));
     }
     let control = match config.control_path() {
         Some(path) => open_at(&path, ended).await,
