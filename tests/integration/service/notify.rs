@@ -163,3 +163,43 @@ async fn a_supervisor_that_is_not_there_holds_nothing_up() {
     let (status, _, log, _) = program.end().await;
     assert!(status.success() && !log.contains("ERROR"), "{log}");
 }
+
+#[tokio::test]
+async fn who_replaces_a_process_becomes_the_main_one_and_the_other_falls_silent() {
+    let listen = SocketAddr::new(ip("127.61.0.6"), free_port(ip("127.61.0.6")));
+    let (_dir, config) = configuration(&format!("listen = [\"{listen}\"]\ncontrol = \"control.sock\""));
+    let supervisor = Supervisor::new();
+    let watched = |pid: &str| format!("{} WATCHDOG_USEC=200000 WATCHDOG_PID={pid}", supervisor.variable());
+    let (old, _) = Program::start(serve(&watched("$$"), &config), "answering over UDP and TCP");
+    assert!(supervisor.message().await.contains_key("READY"));
+    // As the unit's environment has it: the watchdog's process is the old one.
+    let replacing = serve(&watched(&old.id().to_string()), &format!("{config} --replace"));
+    let (new, _) = Program::start(replacing, "answering over UDP and TCP");
+    let is_beat = |message: &BTreeMap<String, String>| message.keys().eq(["WATCHDOG"]);
+    let main = loop {
+        let message = supervisor.message().await;
+        if !is_beat(&message) {
+            break message;
+        }
+    };
+    assert_eq!(
+        (main.get("MAINPID"), main.get("READY")),
+        (Some(&new.id().to_string()), Some(&"1".to_owned())),
+        "{main:?}"
+    );
+    let (status, _, log, _) = old.end().await;
+    assert!(status.success(), "{log}");
+    // What the old one says now would be taken for the service's.
+    for message in supervisor.rest().await {
+        assert!(is_beat(&message), "{message:?}");
+    }
+    for _ in 0..3 {
+        let message = supervisor.message().await;
+        assert!(is_beat(&message), "the new one lives: {message:?}");
+    }
+    assert_eq!(Dig::new(listen, NAME, RecordType::A).ask().await.addresses().len(), 1);
+    new.signal("TERM");
+    while is_beat(&supervisor.message().await) {}
+    let (status, _, log, _) = new.end().await;
+    assert!(status.success(), "{log}");
+}
