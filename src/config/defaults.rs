@@ -121,7 +121,8 @@ impl Default for HealthConfig {
         HealthConfig {
             enabled: true,
             interval: Duration::from_secs(1),
-            timeout: Duration::from_millis(800),
+            // A silent node is out after 1.1 intervals and two of these at most: within 2.5 s.
+            timeout: Duration::from_millis(650),
             rise: 2,
             fall: 2,
             panic_threshold: 0.5,

@@ -269,7 +269,7 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::Cluster, "removal_cap", Kind::Fraction, "0.5"),
     key(Section::Health, "enabled", Kind::Switch, "true"),
     key(Section::Health, "interval", Kind::Duration, "\"1s\""),
-    key(Section::Health, "timeout", Kind::Duration, "\"800ms\""),
+    key(Section::Health, "timeout", Kind::Duration, "\"650ms\""),
     key(Section::Health, "rise", Kind::Integer, "2"),
     key(Section::Health, "fall", Kind::Integer, "2"),
     key(Section::Health, "panic_threshold", Kind::Fraction, "0.5"),

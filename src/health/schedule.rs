@@ -18,7 +18,7 @@ use super::{Moment, tracker::Pace};
 const PLACES: usize = 256;
 
 /// How many of the [`PLACES`] one lane may take. The rest (64) is what the other lane always has: with answers in
-/// 10 ms that is 6,400 probes a second, with hung nodes and a time-out of 800 ms still 80.
+/// 10 ms that is 6,400 probes a second, with hung nodes and a time-out of 650 ms still almost 100.
 const PLACES_PER_LANE: usize = 192;
 
 /// No node is probed in a tighter loop than this, whatever the configuration says.

@@ -1,6 +1,9 @@
 //! The askers' side: queries, replies, connections.
 
-use std::{fmt, fs, net::SocketAddr};
+use std::{
+    fmt, fs,
+    net::{IpAddr, SocketAddr},
+};
 
 use super::{super::Sight, families::Families};
 use crate::server::{
@@ -33,8 +36,14 @@ pub(super) fn tell(sight: &Sight, to: &mut Families<'_>) -> fmt::Result {
         "Queries received, by zone (empty: none of ours), transport and what became of them",
         queries,
     )?;
-    let leads: Vec<_> =
-        counters.leads().into_iter().map(|(zone, node, led)| (zone, node.to_string(), led as f64)).collect();
+    // Nodes come and go, with addresses of their own each time: those that are gone are told no more.
+    let zones = sight.zones.load();
+    let is_known = |name: &str, node: &IpAddr| {
+        let zone = zones.iter().find(|zone| zone.name == name);
+        zone.is_some_and(|zone| zone.topology.borrow().members.contains_key(node))
+    };
+    let leads = counters.leads().into_iter().filter(|(zone, node, _)| is_known(zone, node));
+    let leads: Vec<_> = leads.map(|(zone, node, led)| (zone, node.to_string(), led as f64)).collect();
     to.counters(
         "alternator_dns_leads",
         "Answers in which a node's address came first",
