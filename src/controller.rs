@@ -47,6 +47,9 @@ const FREE_AFTER: Duration = Duration::from_secs(1);
 /// The same just after a change: somebody may be waiting for the last answer of a node.
 const FREE_SOON: Duration = Duration::from_millis(20);
 
+/// What has a date is looked at this often: the machine's clock may be set, or stand still while it sleeps.
+const CLOCK_MAY_BE_SET: Duration = Duration::from_secs(30);
+
 /// The zones to follow from now on, instead of all before.
 pub(crate) struct ZoneSet {
     /// One of each name. A zone whose inputs are those before goes on undisturbed.
@@ -151,7 +154,7 @@ impl Controller {
     /// When a zone's decisions may change though nothing happens.
     fn due(&self) -> Option<Instant> {
         let next = self.zones.iter().filter_map(|zone| zone.next_change).min()?;
-        Instant::now().checked_add(next.duration_since(SystemTime::now()).unwrap_or_default())
+        Some(Instant::now() + next.duration_since(SystemTime::now()).unwrap_or_default().min(CLOCK_MAY_BE_SET))
     }
 
     /// When a zone has had its time to find its nodes.

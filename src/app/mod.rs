@@ -291,10 +291,11 @@ impl App {
         let (keys, at_restart) = reload::of_server(&self.config.server, &config.server);
         let config =
             Config { server: reload::in_force(&self.config.server, &config.server), zones: config.zones.clone() };
-        let listeners = self.running.prepare(&config.server)?;
         let others = self.config.server.admin != config.server.admin;
         let admin = others.then(|| self.admin.prepare(&config.server.admin)).transpose()?;
         let steps = self.zones.prepare(&config, loaded.zones)?;
+        // Last: from its binding on, a new listener may get what the one in its place got until now.
+        let listeners = self.running.prepare(&config.server)?;
 
         // Nothing fails from here on.
         let state_dir = config.server.state_dir.as_deref();

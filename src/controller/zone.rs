@@ -90,7 +90,7 @@ impl Zone {
             && !(plan.is_ready() || plan.scopes.is_empty())
             && self.lets_go.is_some_and(|end| now < end)
         {
-            self.next_change = self.lets_go;
+            self.next_change = [self.next_change, self.lets_go].into_iter().flatten().min();
             return false;
         }
         self.lets_go = None;

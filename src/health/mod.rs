@@ -49,6 +49,9 @@ type Moment = std::time::Duration;
 struct Now {
     /// Since the prober's start: what decisions are made by.
     moment: Moment,
-    /// The same for people and other parts.
+    /// The same as a date, counted from the start too: the order of two of them does not depend on when the machine's
+    /// clock was set right.
     wall: std::time::SystemTime,
+    /// What the machine's clock says: for people, and for what is compared with that clock.
+    date: std::time::SystemTime,
 }

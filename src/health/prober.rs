@@ -89,7 +89,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let client = NodeClient::new(&cluster, limits).map_err(StartError)?;
     let (start, start_wall) = (Instant::now(), SystemTime::now());
     let mut roster = Roster::new(&health);
-    roster.resume(&publish.borrow(), Now { moment: Moment::ZERO, wall: start_wall });
+    roster.resume(&publish.borrow(), Now { moment: Moment::ZERO, wall: start_wall, date: start_wall });
     let prober = Prober {
         client,
         roster,
@@ -148,11 +148,10 @@ impl Prober {
         }
     }
 
-    /// The present. Wall time is counted from the start too: the order of two moments must not depend on when the
-    /// machine's clock was set right.
+    /// The present.
     fn now(&self) -> Now {
         let moment = self.start.elapsed();
-        Now { moment, wall: self.start_wall + moment }
+        Now { moment, wall: self.start_wall + moment, date: SystemTime::now() }
     }
 
     fn follow(&mut self, topology: &Topology) {

@@ -72,7 +72,7 @@ impl Tracker {
     pub(super) fn new(served_before: bool, now: Now) -> Self {
         Tracker {
             state: NodeState::Joining,
-            since: now.wall,
+            since: now.date,
             failure: None,
             // The earliest time there is: it makes the node last known good while nothing better is known, and ranks
             // it below every node that this run has seen serving.
@@ -94,7 +94,7 @@ impl Tracker {
         let is_silent = health.failure.as_ref().is_some_and(Failure::is_silence);
         Tracker {
             state: health.state,
-            since: health.since.unwrap_or(now.wall),
+            since: health.since.unwrap_or(now.date),
             failure: health.failure.clone(),
             served_until: health.served_until,
             successes: 0,
@@ -157,7 +157,7 @@ impl Tracker {
     }
 
     fn enter(&mut self, state: NodeState, now: Now) -> Effect {
-        self.since = now.wall;
+        self.since = now.date;
         Effect::Left(std::mem::replace(&mut self.state, state))
     }
 
@@ -245,7 +245,8 @@ mod tests {
 
     fn at(seconds: u64) -> Now {
         let moment = Duration::from_secs(seconds);
-        Now { moment, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + moment }
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + moment;
+        Now { moment, wall: date, date }
     }
 
     /// Feeds results one second apart, from second `from`; ripe nodes go Down at once.

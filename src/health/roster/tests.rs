@@ -19,7 +19,8 @@ fn ms(milliseconds: u64) -> Moment {
 }
 
 fn at(moment: Moment) -> Now {
-    Now { moment, wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + moment }
+    let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) + moment;
+    Now { moment, wall: date, date }
 }
 
 fn node(index: usize) -> IpAddr {
