@@ -86,7 +86,8 @@ impl Setup {
         let (status, took, log, _) = before.end().await;
         assert_eq!(status.code(), Some(0), "{log}");
         assert!(took < Duration::from_secs(6), "{took:?}\n{log}");
-        assert!(log.contains("handed over; this process ends") && !log.contains("ERROR"), "{log}");
+        let since = log.rsplit("about to replace").next().unwrap();
+        assert!(since.contains("handed over; this process ends") && !since.contains("ERROR"), "{log}");
         (program, log)
     }
 
