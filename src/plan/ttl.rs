@@ -67,7 +67,9 @@ pub(super) struct Ttls<'a> {
 impl<'a> Ttls<'a> {
     pub(super) fn new(view: &'a ClusterView, zone: &ZoneConfig) -> Self {
         let failure = |address, health: &'a NodeHealth| {
-            Some((address, health.failure.as_ref().filter(|_| health.state == NodeState::Up)?))
+            // What is distrusted changes nothing: many would ask more often, in the middle of an incident of our own.
+            let fails = health.state == NodeState::Up && !view.health.panic;
+            Some((address, health.failure.as_ref().filter(|_| fails)?))
         };
         let base = seconds(zone.ttl);
         Ttls {

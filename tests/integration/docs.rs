@@ -253,6 +253,8 @@ fn every_variable_and_option_that_the_texts_name_exists() {
 #[test]
 fn every_default_that_the_readme_names_is_the_default() {
     let changes = [
+        "format = \"json\"",
+        "overrides = \"overrides.toml\"",
         "answers = 0",
         "answers = 1",
         "datacenter_failover = true",
