@@ -1,6 +1,6 @@
 //! What goes wrong with a whole server.
 
-use std::io;
+use std::{io, time::Duration};
 
 use crate::{
     admin,
@@ -35,6 +35,19 @@ pub enum StartError {
     /// The process that should have been replaced.
     #[error(transparent)]
     Replace(#[from] ReplaceError),
+    /// A zone has answers in the process that should have been replaced, and would have none in this one.
+    #[error(
+        "the running process is not replaced: it has nodes to answer for {zone} with, and this one has found none \
+         within {within:?}: {reason}; mend seeds, port, scheme or datacenters of the zone, then replace it again"
+    )]
+    NobodyAnswers {
+        /// The zone.
+        zone: String,
+        /// Why there is none.
+        reason: String,
+        /// How long they were looked for.
+        within: Duration,
+    },
     /// Threads.
     #[error("cannot start the workers: {0}")]
     Workers(io::Error),

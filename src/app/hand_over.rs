@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant as SystemInstant},
 };
 
+use arc_swap::ArcSwap;
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep, timeout_at},
@@ -18,6 +19,7 @@ use crate::{
     query_log::QueryLog,
     server::Adopter,
     service::Passed,
+    table::Table,
 };
 
 /// How long a new process waits for zones that nothing was told of, before it serves what is known. Two polls and the
@@ -64,12 +66,22 @@ impl<'p> Beginning<'p> {
     }
 }
 
-/// Waits until it is known who answers for each zone, for a bounded time, and for the word of who serves until then.
-pub(super) async fn may_serve(predecessor: Option<&mut Predecessor>, zones: &Zones) -> Result<(), StartError> {
+/// Waits until it is known who answers for each zone, for a bounded time, and for the word of who serves until then. A
+/// zone that has answers there and would have none here is an error: its clients are better off with that process.
+pub(super) async fn may_serve(
+    predecessor: Option<&mut Predecessor>,
+    zones: &Zones,
+    told: &[Knowledge],
+    table: &ArcSwap<Table>,
+) -> Result<(), StartError> {
     let Some(predecessor) = predecessor else { return Ok(()) };
     let until = Instant::now() + SETTLE_WITHIN;
-    while !zones.unsettled().is_empty() && Instant::now() < until {
+    let is_waited_for = || !zones.unsettled().is_empty() || zones.worse_off(told, &table.load()).is_some();
+    while is_waited_for() && Instant::now() < until {
         sleep(SETTLE_LOOK).await;
+    }
+    if let Some((zone, reason)) = zones.worse_off(told, &table.load()) {
+        return Err(StartError::NobodyAnswers { zone, reason, within: SETTLE_WITHIN });
     }
     for zone in zones.unsettled() {
         tracing::warn!(zone, "the zone has not settled within {SETTLE_WITHIN:?}: what is known of it is served");

@@ -138,7 +138,7 @@ pub async fn start_with(config: &Config, beginning: Beginning<'_>, hands: Hands)
     spawn(&mut tasks, "the report of limits", &stop, tell_limits(LimitReport::new(&sight.counters), stop.clone()));
     let (identity, counters) = (config.server.identity.as_deref(), &sight.counters);
     let query_log = QueryLog::start(&config.server.query_log, identity, counters).map_err(StartError::Workers)?;
-    hand_over::may_serve(predecessor, &zones).await?;
+    hand_over::may_serve(predecessor, &zones, &told, &sight.table).await?;
     let running = bound.run(&sight.table, &sight.counters, fastrand::u64(..)).map_err(StartError::Workers)?;
     sight.connections = running.connections().clone();
     let (trigger, requests) = reload::requests();

@@ -179,6 +179,21 @@ impl Zone {
                 && (health.disabled || topology.listed().all(|member| is_probed(member.node.address)))
     }
 
+    /// Why it has no answers, where it has none.
+    pub(super) fn without_answers(&self) -> String {
+        let (topology, health) = (self.topology.borrow(), self.health.borrow());
+        let listed = topology.listed().count();
+        if topology.source != Source::Discovery {
+            return "none of its seeds tells which nodes there are".to_owned();
+        }
+        let failure = topology.listed().find_map(|member| health.of(member.node.address).failure);
+        match failure {
+            _ if listed == 0 => "the cluster lists no node for it".to_owned(),
+            Some(failure) => format!("none of {listed} nodes is found to serve ({failure})"),
+            None => format!("none of {listed} nodes is found to serve"),
+        }
+    }
+
     /// What can be looked at.
     pub(super) fn sight(&self) -> ZoneSight {
         ZoneSight {

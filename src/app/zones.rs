@@ -17,6 +17,7 @@ use crate::{
     handover::Knowledge,
     http::NodeClient,
     reload::of_zone,
+    table::Table,
     zone::file::StaticZone,
 };
 
@@ -135,6 +136,24 @@ impl Zones {
     pub(super) fn unsettled(&self) -> Vec<String> {
         let unsettled = self.served.iter().filter(|zone| !zone.is_settled());
         unsettled.map(|zone| zone.source.config.name()).collect()
+    }
+
+    /// A zone that this table has no answer for its cluster of, although the process that told of it had nodes to answer
+    /// with, and why.
+    pub(super) fn worse_off(&self, told: &[Knowledge], table: &Table) -> Option<(String, String)> {
+        let had_answers = |zone: &Zone| {
+            let name = zone.source.config.name();
+            told.iter().any(|told| told.zone == name && told.has_serving())
+        };
+        let is_ready = |zone: &Zone| {
+            let apex = &zone.source.config.apex;
+            table.zones().any(|served| served.source.config.apex == *apex && served.plan.is_ready())
+        };
+        // Without seeds it is meant to have none.
+        let has_cluster = |zone: &&Zone| !zone.source.config.cluster.seeds.is_empty();
+        let mut clusters = self.served.iter().filter(has_cluster);
+        let zone = clusters.find(|zone| had_answers(zone) && !is_ready(zone))?;
+        Some((zone.source.config.name(), zone.without_answers()))
     }
 
     /// What the controller follows.

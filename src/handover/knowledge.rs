@@ -23,6 +23,14 @@ pub struct Knowledge {
     pub health: Health,
 }
 
+impl Knowledge {
+    /// Whether it has a node to answer with: a listed one that is up, or that nobody probes.
+    pub fn has_serving(&self) -> bool {
+        let is_up = |address| self.health.disabled || self.health.of(address).state == NodeState::Up;
+        self.topology.listed().any(|member| is_up(member.node.address))
+    }
+}
+
 /// The same as it is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Told {

@@ -171,6 +171,13 @@ async fn what_is_known_of_a_cluster_goes_on() {
     let all = async || dig.ask().await.set();
     eventually(all, |set| set.len() == 3).await;
     let before = serial(&setup).await;
+    // A process that would find nobody to answer with leaves it to the one that does.
+    setup.write("", &zones.replace("127.31.4.1", "127.31.4.254"));
+    let (code, log) = setup.fails(&["--replace"]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("none of its seeds tells which nodes there are"), "{log}");
+    assert_eq!(all().await.len(), 3);
+    setup.write("", &zones);
     // No node answers any more: what the new process knows it has from the old one.
     drop(nodes);
     let (program, _) = setup.replace(program).await;
