@@ -7,6 +7,7 @@ use crate::{
     config::Problem,
     handover::ReplaceError,
     server::{BindError, encrypted::SetupError},
+    service::user::UserError,
 };
 
 /// Why a server did not start, or did not take another configuration.
@@ -32,6 +33,9 @@ pub enum StartError {
         /// The library's reason.
         reason: String,
     },
+    /// The user that the process is to become.
+    #[error(transparent)]
+    User(#[from] UserError),
     /// The process that should have been replaced.
     #[error(transparent)]
     Replace(#[from] ReplaceError),

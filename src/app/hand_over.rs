@@ -18,7 +18,7 @@ use crate::{
     handover::{Knowledge, Offer, Predecessor, Successor},
     query_log::QueryLog,
     server::Adopter,
-    service::Passed,
+    service::{Passed, user::Identity},
     table::Table,
 };
 
@@ -46,6 +46,8 @@ pub struct Beginning<'p> {
     pub zones: Vec<Knowledge>,
     /// With which cookies were made where no secret is configured.
     pub cookie_secret: Option<CookieSecret>,
+    /// Whom the process becomes once everything is bound and read, before it serves.
+    pub identity: Option<Identity>,
     /// Who serves until this one does.
     pub predecessor: Option<&'p mut Predecessor>,
 }
@@ -61,9 +63,19 @@ impl<'p> Beginning<'p> {
             admin: Listeners::new(admin.into_iter().map(Into::into)),
             zones,
             cookie_secret: Some(cookie_secret),
+            identity: None,
             predecessor: Some(predecessor),
         }
     }
+}
+
+/// Gives root up. Before anything is written or served, so that nothing of it is root's, and so that where it fails the
+/// process before goes on.
+pub(super) fn become_of(identity: Option<&Identity>) -> Result<(), StartError> {
+    let Some(identity) = identity else { return Ok(()) };
+    identity.assume()?;
+    tracing::info!(user = identity.name(), "root is given up");
+    Ok(())
 }
 
 /// Waits until it is known who answers for each zone, for a bounded time, and for the word of who serves until then. A

@@ -116,7 +116,7 @@ pub async fn start_from(config: &Config, beginning: Beginning<'_>) -> Result<App
 /// [`start_from`], with an HTTP side that may do more than what every server's may.
 pub async fn start_with(config: &Config, beginning: Beginning<'_>, hands: Hands) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
-    let Beginning { passed, admin, zones: told, cookie_secret, predecessor } = beginning;
+    let Beginning { passed, admin, zones: told, cookie_secret, identity, predecessor } = beginning;
     let bound = bind(&config.server, passed, cookie_secret)?;
     let admin = admin::bind_with(&config.server.admin, &admin)?;
     let (mut tasks, stop, journal) = (JoinSet::new(), CancellationToken::new(), Journal::default());
@@ -124,6 +124,10 @@ pub async fn start_with(config: &Config, beginning: Beginning<'_>, hands: Hands)
     let mut sight = sight(config, journal, &store);
     let mut zones = Zones::default();
     let steps = zones.prepare_with(config, statics, &told)?;
+    let (named, counters) = (config.server.identity.as_deref(), &sight.counters);
+    let query_log = QueryLog::start(&config.server.query_log, named, counters).map_err(StartError::Workers)?;
+    let certificate = files::certificate(&config.server.tls).ok().flatten();
+    hand_over::become_of(identity.as_ref())?;
     let state_dir = config.server.state_dir.as_deref();
     let mut ground = Ground { sight: &sight, tasks: &mut tasks, stop: &stop, listen: bound.addresses(), state_dir };
     zones.apply(steps, &mut ground);
@@ -136,8 +140,6 @@ pub async fn start_with(config: &Config, beginning: Beginning<'_>, hands: Hands)
     let (sets, next_set) = mpsc::channel(1);
     spawn(&mut tasks, "the controller", &stop, controller.run(next_set, stop.clone()));
     spawn(&mut tasks, "the report of limits", &stop, tell_limits(LimitReport::new(&sight.counters), stop.clone()));
-    let (identity, counters) = (config.server.identity.as_deref(), &sight.counters);
-    let query_log = QueryLog::start(&config.server.query_log, identity, counters).map_err(StartError::Workers)?;
     hand_over::may_serve(predecessor, &zones, &told, &sight.table).await?;
     let running = bound.run(&sight.table, &sight.counters, fastrand::u64(..)).map_err(StartError::Workers)?;
     sight.connections = running.connections().clone();
@@ -148,8 +150,7 @@ pub async fn start_with(config: &Config, beginning: Beginning<'_>, hands: Hands)
     let routes = hands.routes.merge(explain::routes(explainer)).merge(overrides::routes(steering.clone()));
     let hands = Hands { pulse: Some(pulse.clone()), reload, routes, ..hands };
     let admin = AdminSide::serve(admin, &sight, hands, &mut tasks, &stop);
-    let (certificate, requests) = (files::certificate(&config.server.tls).ok().flatten(), Some(requests));
-    let config = config.clone();
+    let (config, requests) = (config.clone(), Some(requests));
     let app = App {
         running,
         zones,

@@ -148,7 +148,7 @@ async fn serve(flags: Flags, loaded: Loaded, mut signals: StopSignals, patron: P
     code
 }
 
-/// Starts to serve, in the place of the running process if so told, and gives root up; where that fails, the exit code.
+/// Starts to serve, in the place of the running process if so told; where that fails, the exit code.
 async fn start(config: &Config, patron: Patron) -> Result<(App, Option<Predecessor>), u8> {
     let failed = |error: &dyn std::fmt::Display| {
         eprintln!("alternator-dns: {error}");
@@ -156,19 +156,16 @@ async fn start(config: &Config, patron: Patron) -> Result<(App, Option<Predecess
     };
     let before = if patron.replaces { replace::predecessor(&config.server).await } else { Ok(None) };
     let (mut predecessor, offer) = before.map_err(|error| failed(&error))?.unzip();
-    let beginning = match (&mut predecessor, offer) {
+    let mut beginning = match (&mut predecessor, offer) {
         (Some(process), Some(offer)) => Beginning::after(process, offer, patron.passed),
         _ => Beginning { passed: patron.passed, ..Beginning::default() },
     };
+    beginning.identity = patron.successor;
     let app = match app::start_from(config, beginning).await {
         Ok(app) => app,
         Err(error @ StartError::Zones(_)) => return Err(misconfigured(error.to_string().lines().map(str::to_owned))),
         Err(error) => return Err(failed(&format!("{error}{}", replace::hint(&config.server, &error).await))),
     };
-    if let Some(identity) = patron.successor {
-        identity.assume().map_err(|error| failed(&error))?;
-        tracing::info!(user = identity.name(), "root is given up");
-    }
     tell_addresses(&app);
     for address in app.admin() {
         tracing::info!(%address, "admin: metrics and status over HTTP");
