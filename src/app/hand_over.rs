@@ -103,9 +103,9 @@ pub(super) async fn may_serve(
 
 impl App {
     /// What another process needs to take the place of this one.
-    pub fn offer(&self) -> io::Result<Offer> {
+    pub fn offer(&mut self) -> io::Result<Offer> {
         Ok(Offer {
-            sockets: self.running.sockets()?,
+            sockets: self.running.offer()?,
             admin: self.admin.sockets()?,
             cookie_secret: self.running.cookie_secret(),
             zones: self.zones.knowledge(),

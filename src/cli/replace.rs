@@ -89,7 +89,7 @@ async fn open_at(path: &Path, replaced: Option<CancellationToken>) -> Option<Con
 
 /// Tells a process that wants to replace this one what there is to have. Without descriptors left there is nothing, which
 /// that one is told.
-pub(super) fn offer(app: &App, asker: oneshot::Sender<Offer>) {
+pub(super) fn offer(app: &mut App, asker: oneshot::Sender<Offer>) {
     match app.offer() {
         // One that has gone meanwhile misses nothing.
         Ok(offer) => _ = asker.send(offer),

@@ -106,7 +106,7 @@ async fn serve(flags: Flags, loaded: Loaded, mut signals: StopSignals, patron: P
             () = signals.received() => break 0,
             event = replace::next(&mut control) => match event {
                 Event::Asked(asker) => {
-                    replace::offer(&app, asker);
+                    replace::offer(&mut app, asker);
                     continue;
                 }
                 Event::Serving(successor) => {

@@ -386,6 +386,36 @@ async fn a_replacement_that_fails_at_any_point_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_offered_before_a_reload_is_meant_after_it() {
+    let setup = Setup::plain("");
+    let goes = SocketAddr::from((HERE, free_port(HERE.into())));
+    let config = setup.folder.path().join("config.toml");
+    let one = fs::read_to_string(&config).unwrap();
+    let listen = format!("\"{}\"", setup.address);
+    fs::write(&config, one.replace(&listen, &format!("\"{goes}\", {listen}"))).unwrap();
+    let (program, _) = Program::start(setup.command(&[]), "answering over UDP and TCP");
+    eventually(|| std::future::ready(setup.control().exists()), |exists| *exists).await;
+    let (mut talk, offer) = Talk::offered(&setup.control()).await;
+    assert_eq!(offer["sockets"], 8);
+    let mut connection = setup.connected();
+    connection.write_all(&framed(&setup.query())).unwrap();
+    assert!(is_answered(&mut connection));
+    fs::write(&config, one).unwrap();
+    program.signal("HUP");
+    eventually(|| std::future::ready(TcpStream::connect(goes).is_err()), |gone| *gone).await;
+    talk.say(&json!({"message": "ready"}));
+    assert_eq!(talk.hear(), json!({"message": "go"}));
+    // The sockets of the listener that has stayed: they were the last four.
+    let claimed = [false, false, false, false, true, true, true, true];
+    talk.say(&json!({"message": "serving", "claimed": claimed}));
+    let passed = talk.hear();
+    assert_eq!(passed["message"], "connections", "{passed}");
+    assert_eq!(talk.hear()["message"], "done");
+    let (status, _, log, _) = program.end().await;
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_replacement_at_a_time() {
     let setup = Setup::plain("");
     let program = setup.serve().await;

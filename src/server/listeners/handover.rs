@@ -4,6 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::OwnedFd,
+    sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -24,10 +25,14 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Running {
-    /// The sockets of all listeners once more, for another process. Their order is that of [`Running::hand_over`].
-    pub fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
-        let sockets = self.serving.iter().flat_map(|serving| &serving.listener.sockets);
-        sockets.map(|socket| Ok(socket.try_clone()?.into())).collect()
+    /// The sockets of all listeners once more, for another process. Their order is that of [`Running::hand_over`],
+    /// whatever is changed until then.
+    pub fn offer(&mut self) -> io::Result<Vec<OwnedFd>> {
+        let sockets =
+            || self.serving.iter().flat_map(|one| one.listener.sockets.iter().map(move |socket| (one, socket)));
+        let descriptors = sockets().map(|(_, socket)| Ok(socket.try_clone()?.into())).collect::<io::Result<_>>()?;
+        self.offered = sockets().map(|(serving, _)| serving.settings.clone()).collect();
+        Ok(descriptors)
     }
 
     /// The secret made up for cookies, so that those it made stay good elsewhere.
@@ -46,15 +51,15 @@ impl Running {
         Adopter { listeners: tcp.map(|tcp| (tcp.listener.address, tcp.inboxes.clone())).collect(), next: 0 }
     }
 
-    /// Leaves what comes from now on to the process that serves `claimed` of [`Running::sockets`], and gives it the TCP
+    /// Leaves what comes from now on to the process that serves `claimed` of [`Running::offer`], and gives it the TCP
     /// connections as they come between two queries. Listeners that nobody claimed answer what they have received.
     /// Encrypted connections end within the time that stopping gives them: their state cannot be given away.
     pub fn hand_over(self, claimed: &[bool]) -> Leaving {
         let (heir, passed) = mpsc::unbounded_channel();
-        let (mut threads, mut claimed) = (self.leaving, claimed.iter().copied());
+        let mut threads = self.leaving;
+        let claimed = || self.offered.iter().zip(claimed).filter(|(_, is_claimed)| **is_claimed);
         for serving in self.serving {
-            let own: Vec<bool> = claimed.by_ref().take(serving.listener.sockets.len()).collect();
-            if own.contains(&true) {
+            if claimed().any(|(settings, _)| Arc::ptr_eq(settings, &serving.settings)) {
                 serving.stop.set_for(heir.clone());
             }
             threads.extend(Serving::stop(serving));

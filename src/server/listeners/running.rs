@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::{
@@ -44,6 +45,8 @@ pub struct Running {
     pub(super) secret: CookieSecret,
     /// Of the sockets inherited.
     pub(super) claimed: Vec<bool>,
+    /// Whose sockets another process was offered, by their listeners' settings: a reload may come before it serves them.
+    pub(super) offered: Vec<Arc<ArcSwap<Settings>>>,
     addresses: Vec<SocketAddr>,
     encrypted: Vec<(Transport, SocketAddr)>,
     ended: mpsc::Receiver<String>,
@@ -67,6 +70,7 @@ impl Running {
             connections,
             secret,
             claimed,
+            offered: Vec::new(),
             addresses: Vec::new(),
             encrypted: Vec::new(),
             ended,
