@@ -35,7 +35,7 @@ pub struct Change {
 }
 
 fn rfc3339<S: serde::Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
+    serializer.serialize_str(&crate::model::rfc3339(*at))
 }
 
 /// The last changes. Clones are the same journal.

@@ -4,20 +4,9 @@
 //! for this zone alone; of equals, the one set last. So "drain dc1" and "force-up 10.0.0.1" is a datacenter drained but
 //! for one node.
 
-use std::{
-    cmp::Reverse,
-    collections::BTreeMap,
-    fmt,
-    net::IpAddr,
-    str::FromStr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{cmp::Reverse, collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc, time::SystemTime};
 
-use super::{Node, Target, target::Matcher};
-
-/// The last moment that texts have a form for: the end of the year 9999, in seconds since 1970.
-const LAST_SECOND: u64 = 253_402_300_799;
+use super::{Node, Target, moment::rfc3339_seconds, target::Matcher};
 
 /// One decision of an operator about some nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +71,7 @@ impl fmt::Display for Override {
 
 /// `2026-11-21 12:01Z`. Moments outside of 1970 to 9999 are told as the nearest one within.
 fn minute(at: SystemTime) -> String {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs().min(LAST_SECOND);
-    let text = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(since)).to_string();
+    let text = rfc3339_seconds(at);
     format!("{}Z", text.get(..16).unwrap_or(&text).replacen('T', " ", 1))
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Action, Origin, Override, Target};
+use crate::model::{Action, Origin, Override, Target, has_text, rfc3339};
 
 /// How long a node is forced up when nobody says until when: it overrules what probes see, so it must not be forgotten.
 const FORCE_UP_FOR: Duration = Duration::from_secs(60 * 60);
@@ -204,7 +204,7 @@ pub(super) fn moment(text: &str) -> Result<SystemTime, String> {
     let offset = Duration::from_secs(minutes.unsigned_abs() * 60);
     // What lies east of Greenwich has its noon before it.
     let utc = if minutes >= 0 { local.checked_sub(offset) } else { local.checked_add(offset) };
-    utc.ok_or_else(wrong)
+    utc.filter(|utc| has_text(*utc)).ok_or_else(|| "a time is in the years 1970 to 9999, in UTC".to_owned())
 }
 
 /// `+01:30` in minutes.
@@ -220,13 +220,6 @@ fn offset_minutes(text: &str) -> Option<i64> {
         text.parse().ok().filter(|number| digits && *number <= most)
     };
     Some(sign * (number(hours, 23)? * 60 + number(minutes, 59)?))
-}
-
-/// A moment in RFC 3339, UTC, with milliseconds.
-pub(super) fn rfc3339(at: SystemTime) -> String {
-    // humantime has no text for what is before 1970 or after 9999; the bounds above and those of clocks leave neither.
-    let at = at.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799));
-    humantime::format_rfc3339_millis(at).to_string()
 }
 
 /// An override as JSON, on disk and over HTTP.
@@ -349,6 +342,9 @@ mod tests {
             (r#""until":"2026-11-21T11:00:00Z""#, "it ends before it begins"),
             (r#""from":"2026-11-20T11:00:00Z","until":"2026-11-21T11:00:00Z""#, "over already"),
             (r#""until":"9999-11-21T11:00:00Z""#, "twenty years"),
+            (r#""until":"9999-12-31T23:59:59-01:00""#, "1970 to 9999"),
+            (r#""from":"1969-12-31T23:59:59Z""#, "1970 to 9999"),
+            (r#""from":"1970-01-01T00:00:00+00:01""#, "1970 to 9999"),
             (r#""reason":"a\nb""#, "reason: one line"),
         ] {
             assert!(api(rest).contains(told), "{rest}: {}", api(rest));

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     config::ZoneConfig,
-    model::{Action, ClusterView, Failure, Node, NodeHealth, NodeState, Override, Source},
+    model::{Action, ClusterView, Failure, Node, NodeHealth, NodeState, Override, Source, rfc3339_seconds},
 };
 
 /// TTL of answers believed to be stale, seconds: whoever gets one should ask again soon.
@@ -44,7 +44,7 @@ impl fmt::Display for TtlReason {
             TtlReason::Stale => f.write_str("stale"),
             TtlReason::Failing(address, failure) => write!(f, "{address} fails its probes: {failure}"),
             TtlReason::Draining(address, drain) => {
-                write!(f, "{address} is drained from {}", humantime::format_rfc3339_seconds(drain.from))
+                write!(f, "{address} is drained from {}", rfc3339_seconds(drain.from))
             }
         }
     }

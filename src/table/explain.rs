@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{CompiledZone, ZonePlan};
 use crate::{
-    model::{Member, Node, Scope},
+    model::{Member, Node, Scope, rfc3339, rfc3339_seconds},
     plan::{Family, FamilyPlan, ScopePlan, Serving, TtlReason, Verdict},
 };
 
@@ -90,7 +90,7 @@ pub struct NodeStory {
 }
 
 fn date<S: serde::Serializer>(date: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    date.map(|date| humantime::format_rfc3339_millis(date).to_string()).serialize(serializer)
+    date.map(|date| rfc3339(date)).serialize(serializer)
 }
 
 /// How the chain of this index is answered; `None` where the zone has no such chain.
@@ -227,7 +227,7 @@ impl NodeStory {
         let NodeStory { address, place, why, .. } = self;
         let mut line = format!("{} {address} {place}: {why}", if self.is_in { "in" } else { "out" });
         if let (Some(until), Some(weight)) = (self.slow_start_until, self.weight) {
-            let until = humantime::format_rfc3339_seconds(until);
+            let until = rfc3339_seconds(until);
             line.push_str(&format!(", leads {:.0} % of its share, slow start until {until}", weight * 100.0));
         }
         line

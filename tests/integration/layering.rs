@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("plan", "config model"),                           // who is answered, and in which order
     ("table", "config model plan zone"),                // everything all zones can answer, compiled
     ("http", "config model"),                           // one GET to one node
-    ("journal", ""),                                    // the last changes
+    ("journal", "model"),                               // the last changes
     ("discovery", "config http journal model"),         // which nodes there are
     ("health", "config http journal model"),            // which of them serve
     ("server", "config model table"), // packets in, replies out; knows nothing of where the Table comes from

@@ -12,7 +12,7 @@ use super::{
     ServerStatus, Status, ZoneStatus,
 };
 use crate::{
-    model::{Node, NodeState, Origin, Override, Scope, Source},
+    model::{Node, NodeState, Origin, Override, Scope, Source, rfc3339},
     plan::{FamilyPlan, ScopePlan, Serving, Verdict},
     server::Outcome,
     table::{CompiledZone, ZonePlan},
@@ -39,11 +39,6 @@ pub(in crate::admin) fn origin(origin: Origin) -> &'static str {
         Origin::Api => "api",
         Origin::File => "file",
     }
-}
-
-/// A time as everything here tells it: RFC 3339 in UTC, with milliseconds.
-pub fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// A zone's name as everything here tells it.

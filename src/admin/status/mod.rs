@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use look::rfc3339;
+pub use crate::model::rfc3339;
 pub(super) use look::{is_ready, leads, origin, word, zone_name};
 
 /// Everything.

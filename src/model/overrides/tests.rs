@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
-use super::*;
+use std::time::Duration;
+
+use super::{super::moment::LAST_SECOND, *};
 
 /// This many seconds after noon of a day.
 fn at(seconds: u64) -> SystemTime {

@@ -107,6 +107,10 @@ async fn what_is_wrong_is_refused_with_a_sentence_and_typing_errors_are_told() {
         (json!({ "target": "dc1/", "action": "stop" }), "target: \"dc1/\" has an empty part"),
         (json!({ "target": "dc1", "action": "drain", "for": "2x" }), "for: write a duration"),
         (
+            json!({ "target": "dc1", "action": "drain", "from": "1969-12-31T23:59:59Z" }),
+            "from: a time is in the years 1970 to 9999",
+        ),
+        (
             json!({ "target": "dc1", "action": "drain", "zone": "other.test" }),
             "no zone \"other.test\" here; the zones are alternator.local",
         ),
@@ -115,6 +119,7 @@ async fn what_is_wrong_is_refused_with_a_sentence_and_typing_errors_are_told() {
         assert_eq!(status, 400, "{body}: {reply}");
         assert!(reply["error"].as_str().unwrap().contains(told), "{body}: {reply}");
     }
+    assert_eq!(steered.get("/status.json").await["overrides"], json!([]));
     for (query, status, told) in [
         ("", 400, "missing field"),
         ("target=", 400, "no target"),
