@@ -192,7 +192,23 @@ fn the_program_understands_every_command_of_the_readme() {
             }
         }
     }
-    assert_eq!(commands.iter().map(String::as_str).collect::<Vec<_>>(), ["check", "config", "demo", "serve"]);
+    assert_eq!(
+        commands.iter().map(String::as_str).collect::<Vec<_>>(),
+        [
+            "check",
+            "compare",
+            "config",
+            "demo",
+            "drain",
+            "explain",
+            "force-up",
+            "overrides",
+            "reload",
+            "serve",
+            "status",
+            "undrain"
+        ]
+    );
     let nonsense = run(&["serve", "--sed", "10.0.0.1", "--help"], folder.path(), &[]);
     assert_eq!(nonsense.status.code(), Some(2), "a wrong flag is noticed in spite of --help");
 }
