@@ -8,7 +8,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::{
     app::{App, StartError},
     config::ServerConfig,
-    handover::{self, Control, Event, Offer, Predecessor},
+    handover::{self, Control, Event, Offer, Predecessor, ReplaceError},
     overrides::Departures,
     server::Adopter,
 };
@@ -47,18 +47,19 @@ async fn follow(mut predecessor: Predecessor, mut adopter: Adopter, departures: 
     departures.predecessor_ended();
 }
 
-/// Has the process before end, and lets others find this one; a server that none finds serves all the same.
+/// Has the process before end, and lets others find this one; a server that none finds serves all the same. The error
+/// is that the process before goes on serving.
 pub(super) async fn open_control(
     config: &ServerConfig,
     predecessor: Option<Predecessor>,
     app: &App,
-) -> Option<Control> {
+) -> Result<Option<Control>, ReplaceError> {
     let process = predecessor.as_ref().map(Predecessor::pid);
     let ended = process.map(|_| CancellationToken::new());
     if let (Some(mut predecessor), Some(ended)) = (predecessor, ended.clone()) {
         let departures = app.departures().clone();
         departures.predecessor_serves();
-        predecessor.serving(app.claimed()).await;
+        predecessor.serving(app.claimed()).await?;
         tokio::spawn(follow(predecessor, app.adopter(), departures, ended.drop_guard()));
     }
     let control = match config.control_path() {
@@ -69,7 +70,7 @@ pub(super) async fn open_control(
         tracing::info!(process, "serving in the place of the other process");
         app.sight().journal.note(None, "server", process, "was replaced by this process; counters begin anew");
     }
-    control
+    Ok(control)
 }
 
 async fn open_at(path: &Path, replaced: Option<CancellationToken>) -> Option<Control> {

@@ -61,6 +61,7 @@ pub async fn is_alive(path: &Path) -> bool {
 #[derive(Debug)]
 pub struct Predecessor {
     channel: Channel,
+    path: PathBuf,
     pid: u32,
     version: String,
 }
@@ -90,7 +91,7 @@ pub async fn ask(path: &Path) -> Result<Option<(Predecessor, Offer)>, ReplaceErr
             let admin = descriptors.split_off(sockets);
             let zones = zones.into_iter().map(Knowledge::from).collect();
             let offer = Offer { sockets: descriptors, admin, cookie_secret, zones };
-            Ok(Some((Predecessor { channel, pid, version }, offer)))
+            Ok(Some((Predecessor { channel, path: path.to_owned(), pid, version }, offer)))
         }
         Message::Refused { reason } => Err(ReplaceError::Refused(reason)),
         other => Err(foreign(&other).into()),
@@ -128,21 +129,39 @@ impl Predecessor {
         &self.version
     }
 
-    /// Says that this process could serve at once, and waits for the word to do so.
+    /// Says that this process could serve at once, and waits for the word to do so. Where the other one has died
+    /// meanwhile nobody is left to give it, and this process has all the sockets: it may.
     pub async fn ready(&mut self) -> Result<(), ReplaceError> {
-        self.channel.send(&Message::Ready, &[], ANSWER_WITHIN).await?;
-        match self.channel.receive(ANSWER_WITHIN).await?.0 {
-            Message::Go => Ok(()),
-            Message::Refused { reason } => Err(ReplaceError::Refused(reason)),
-            other => Err(foreign(&other).into()),
+        let asked = match self.channel.send(&Message::Ready, &[], ANSWER_WITHIN).await {
+            Ok(()) => self.channel.receive(ANSWER_WITHIN).await,
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok((Message::Go, _)) => Ok(()),
+            Ok((Message::Refused { reason }, _)) => Err(ReplaceError::Refused(reason)),
+            Ok((other, _)) => Err(foreign(&other).into()),
+            Err(error) => self.unless_dead(error).await,
         }
     }
 
-    /// Says that this process serves, on these of the sockets that were offered: the other one ends now. Where it is gone
-    /// already nothing is lost by that.
-    pub async fn serving(&mut self, claimed: &[bool]) {
+    /// Says that this process serves, on these of the sockets that were offered: the other one ends now. Where it has
+    /// died nothing is lost by that; the error is that it lives and does not know, so that both would serve for ever.
+    pub async fn serving(&mut self, claimed: &[bool]) -> Result<(), ReplaceError> {
         let serving = Message::Serving { claimed: claimed.to_vec() };
-        let _ = self.channel.send(&serving, &[], ANSWER_WITHIN).await;
+        match self.channel.send(&serving, &[], ANSWER_WITHIN).await {
+            Ok(()) => Ok(()),
+            Err(error) => self.unless_dead(error).await,
+        }
+    }
+
+    /// The error, unless it is that the other process is dead.
+    async fn unless_dead(&self, error: ChannelError) -> Result<(), ReplaceError> {
+        let is_closed = matches!(error, ChannelError::Closed | ChannelError::Io(_));
+        if !is_closed || is_alive(&self.path).await {
+            return Err(error.into());
+        }
+        tracing::warn!(process = self.pid, "the process before has died: serving in its place");
+        Ok(())
     }
 
     /// Connections to go on with; none once the other process has ended.

@@ -64,6 +64,14 @@ impl Supervisor {
         self.tell(main.into_iter().chain([NotifyState::Ready, NotifyState::Status(&one_line(status))])).await;
     }
 
+    /// The process that we were to replace goes on as the main one after all, and we end.
+    pub async fn give_back(&self, process: u32) {
+        if self.replaces {
+            self.tell([NotifyState::MainPid(process)]).await;
+            self.leave();
+        }
+    }
+
     /// The configuration is being loaded again; [`Supervisor::ready`] must follow, however that goes.
     pub async fn reloading(&self) {
         // The time is from the same clock for all processes: the supervisor pairs our answer with its request by it.

@@ -415,6 +415,45 @@ async fn what_was_offered_before_a_reload_is_meant_after_it() {
     assert_eq!(status.code(), Some(0), "{log}");
 }
 
+/// Lets the real process replace one that this plays, which stops talking once `go` is said, or before; it lives on or
+/// dies with that.
+fn played(setup: &Setup, says_go: bool, lives: bool, line: &str) -> (Program, Option<UnixListener>) {
+    fs::create_dir_all(setup.control().parent().unwrap()).unwrap();
+    let _ = fs::remove_file(setup.control());
+    let listener = UnixListener::bind(setup.control()).unwrap();
+    let playing = std::thread::spawn(move || {
+        let mut talk = Talk(listener.accept().unwrap().0);
+        assert_eq!(talk.hear()["message"], "hello");
+        talk.say(
+            &json!({"message": "offer", "version": "0.0.0", "pid": 4242, "cookie_secret": vec![0; 16], "zones": [],
+            "sockets": 0, "admin": 0}),
+        );
+        assert_eq!(talk.hear()["message"], "ready");
+        let listener = lives.then_some(listener);
+        if says_go {
+            talk.say(&json!({"message": "go"}));
+        }
+        listener
+    });
+    let (program, _) = Program::start(setup.command(&["--replace"]), line);
+    (program, playing.join().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_replaces_a_process_that_dies_serves_and_one_that_was_given_up_ends() {
+    for says_go in [false, true] {
+        let setup = Setup::plain("");
+        let (program, _) = played(&setup, says_go, false, SERVES);
+        assert_eq!(Dig::new(setup.address, &format!("host.{ZONE}"), RecordType::A).ask().await.addresses().len(), 1);
+        drop(program);
+        // Two processes would serve for ever, and one of them would never be found.
+        let setup = Setup::plain("");
+        let (program, _listener) = played(&setup, says_go, true, "cannot replace the running process");
+        let (status, _, log, _) = program.end().await;
+        assert_eq!(status.code(), Some(1), "{log}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_replacement_at_a_time() {
     let setup = Setup::plain("");
