@@ -122,6 +122,7 @@ async fn serve(flags: Flags, loaded: Loaded, mut signals: StopSignals, patron: P
                 }
                 Event::Serving(successor) => {
                     attending.abort();
+                    supervisor.leave();
                     app.hand_over(successor).await;
                     return 0;
                 }
