@@ -11,16 +11,21 @@ use crate::{
     handover::{self, Control, Event, Offer, Predecessor, ReplaceError},
     overrides::Departures,
     server::Adopter,
+    service::user::Identity,
 };
 
 /// Asks the running process for everything it has; `None` where there is none. The error is a line for the operator.
-pub(super) async fn predecessor(config: &ServerConfig) -> Result<Option<(Predecessor, Offer)>, String> {
+/// `successor` is whom this process is to become.
+pub(super) async fn predecessor(
+    config: &ServerConfig,
+    successor: Option<&Identity>,
+) -> Result<Option<(Predecessor, Offer)>, String> {
     let Some(path) = config.control_path() else {
         return Err("--replace finds the running process by its control socket, but there is none: set control or \
                     state_dir under [server]"
             .to_owned());
     };
-    let asked = handover::ask(&path).await.map_err(|error| error.to_string())?;
+    let asked = handover::ask(&path, successor.map(Identity::uid)).await.map_err(|error| error.to_string())?;
     match &asked {
         Some((predecessor, offer)) => tracing::info!(
             process = predecessor.pid(),

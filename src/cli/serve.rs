@@ -166,7 +166,8 @@ async fn start(config: &Config, patron: Patron) -> Result<(App, Option<Predecess
         eprintln!("alternator-dns: {error}");
         FAILED
     };
-    let before = if patron.replaces { replace::predecessor(&config.server).await } else { Ok(None) };
+    let before =
+        if patron.replaces { replace::predecessor(&config.server, patron.successor.as_ref()).await } else { Ok(None) };
     let (mut predecessor, offer) = before.map_err(|error| failed(&error))?.unzip();
     let mut beginning = match (&mut predecessor, offer) {
         (Some(process), Some(offer)) => Beginning::after(process, offer, patron.passed),

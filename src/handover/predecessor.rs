@@ -42,8 +42,17 @@ pub enum ReplaceError {
         source: io::Error,
     },
     /// Somebody else's.
-    #[error("cannot replace the running process: {} is another user's", .0.display())]
-    Stranger(PathBuf),
+    #[error(
+        "cannot replace the running process: {} is of user {uid}, and only a process of this user, of root or of whom \
+         [server] user names is replaced",
+        .path.display()
+    )]
+    Stranger {
+        /// The socket.
+        path: PathBuf,
+        /// Who listens there.
+        uid: u32,
+    },
     /// It does not want to.
     #[error("the running process is not replaced: {0}")]
     Refused(String),
@@ -66,8 +75,15 @@ pub struct Predecessor {
     version: String,
 }
 
-/// Asks the process at this control socket to be replaced; `None` where there is none.
-pub async fn ask(path: &Path) -> Result<Option<(Predecessor, Offer)>, ReplaceError> {
+/// Whether a process of this user is trusted with what it offers: its sockets, and what is known of the zones.
+fn is_trusted(peer: u32, own: u32, successor: Option<u32>) -> bool {
+    // Root replaces a process that has given root up, to the user that this one will become.
+    peer == own || peer == 0 || own == 0 && successor == Some(peer)
+}
+
+/// Asks the process at this control socket to be replaced; `None` where there is none. `successor` is the user that this
+/// process is to become, where it is root.
+pub async fn ask(path: &Path, successor: Option<u32>) -> Result<Option<(Predecessor, Offer)>, ReplaceError> {
     let failed = |source| ReplaceError::Socket { path: path.to_owned(), source };
     let connected = timeout(CONNECT_WITHIN, UnixStream::connect(path)).await;
     let stream = match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
@@ -77,10 +93,9 @@ pub async fn ask(path: &Path) -> Result<Option<(Predecessor, Offer)>, ReplaceErr
         }
         Err(error) => return Err(failed(error)),
     };
-    // Root replaces processes that have given root up.
-    let (peer, own) = (stream.peer_cred().map_err(failed)?.uid(), geteuid());
-    if peer != own.as_raw() && peer != 0 && !own.is_root() {
-        return Err(ReplaceError::Stranger(path.to_owned()));
+    let uid = stream.peer_cred().map_err(failed)?.uid();
+    if !is_trusted(uid, geteuid().as_raw(), successor) {
+        return Err(ReplaceError::Stranger { path: path.to_owned(), uid });
     }
     let mut channel = Channel::new(stream);
     let (version, pid) = (env!("CARGO_PKG_VERSION").to_owned(), std::process::id());
@@ -183,5 +198,18 @@ impl Predecessor {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_trusts_root_and_whom_it_will_become() {
+        assert!(is_trusted(0, 0, None) && is_trusted(0, 0, Some(7)) && is_trusted(7, 0, Some(7)));
+        assert!(!is_trusted(8, 0, Some(7)) && !is_trusted(8, 0, None));
+        assert!(is_trusted(8, 8, None) && is_trusted(0, 8, None));
+        assert!(!is_trusted(7, 8, None) && !is_trusted(7, 8, Some(7)));
     }
 }

@@ -221,6 +221,11 @@ impl Identity {
         move |source| UserError::Call { user: self.name.clone(), call, source }
     }
 
+    /// The user's number.
+    pub fn uid(&self) -> u32 {
+        self.uid.as_raw()
+    }
+
     /// The user's name.
     pub fn name(&self) -> &str {
         &self.name
