@@ -24,6 +24,10 @@
 //! TCP and closed each connection with every replacement (1,260 times), and the slowest reply over UDP took 365 ms
 //! instead of 65; besides, any program of the same user could take a part of the queries that way.
 //!
+//! Encrypted connections cannot be given away: theirs end with the old process, and clients connect again. Over QUIC that
+//! takes them a retry, for about a second: both processes read the same socket meanwhile, so a packet of a connection may
+//! come to the one that does not know it.
+//!
 //! | word | meaning |
 //! |---|---|
 //! | [`Control`] | the socket where the running process is found, and who comes there |
@@ -34,7 +38,8 @@
 //! | channel | messages with descriptors, bounded in size and time |
 //!
 //! Messages have a version; processes of different ones refuse each other before anything is given. Whoever comes must
-//! be of the same user, or root (SO_PEERCRED).
+//! be of the same user, or root (SO_PEERCRED). Where the new process is root, the old one must be
+//! root's, or that of `[server] user`.
 
 mod channel;
 mod control;
