@@ -639,15 +639,21 @@ struct Driven {
     worker: Worker,
     address: SocketAddr,
     counters: Counters,
+    inbox: Inbox,
 }
 
 impl Driven {
     fn new(limits: Limits) -> Self {
+        Self::by(Settings::default(), limits)
+    }
+
+    fn by(settings: Settings, limits: Limits) -> Self {
         let listener = listener();
         let (address, counters) = (listener.local_addr().unwrap(), Counters::default());
-        let worker =
-            Worker::new(listening(listener), desk(&counters, Settings::default()), limits, counters.tcp_worker());
-        Driven { worker, address, counters }
+        let listening = listening(listener);
+        let inbox = listening.inbox().clone();
+        let worker = Worker::new(listening, desk(&counters, settings), limits, counters.tcp_worker());
+        Driven { worker, address, counters, inbox }
     }
 
     /// Turns until something is so; how many there were in which something happened.
@@ -735,4 +741,38 @@ fn a_worker_full_of_fresh_connections_waits_without_work() {
     assert!(busy < 10, "{busy} turns in {:?}", start.elapsed());
     assert_answered(&mut next);
     assert_closed(&mut { fresh });
+}
+
+/// A connection that another process had, and its client's side.
+fn passed() -> (Passed, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = connected_to(listener.local_addr().unwrap());
+    let (socket, source) = listener.accept().unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let (age, idle) = (Duration::ZERO, Duration::ZERO);
+    (Passed { socket: socket.into(), source, expects_header: false, queries: 0, age, idle }, client)
+}
+
+#[test]
+fn connections_passed_on_keep_to_the_bound_of_all() {
+    let mut driven = Driven::new(Limits { connections: 1, ..limits() });
+    let fresh = connected_to(driven.address);
+    driven.until(|counters| counters.tcp_open() == 1);
+    let (others, clients): (Vec<_>, Vec<_>) = (0..3).map(|_| passed()).unzip();
+    others.into_iter().for_each(|other| driven.inbox.put(other).unwrap());
+    driven.until(|counters| counters.tcp_accepted() == 4);
+    assert_eq!((driven.counters.tcp_open(), driven.counters.tcp(Closed::Evicted)), (1, 3));
+    clients.into_iter().for_each(|mut client| assert_closed(&mut client));
+    drop(fresh);
+}
+
+#[test]
+fn who_may_not_ask_any_more_is_closed_when_passed_on() {
+    let prefix: Prefix = "127.0.0.1".parse().unwrap();
+    let access = Access::new(&[], &[prefix], Denied::Drop).unwrap();
+    let mut driven = Driven::by(Settings { access, ..Settings::default() }, limits());
+    let (denied, mut client) = passed();
+    driven.inbox.put(denied).unwrap();
+    driven.until(|counters| counters.tcp(Closed::Denied) == 1);
+    assert_closed(&mut client);
 }

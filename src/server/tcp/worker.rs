@@ -305,14 +305,25 @@ impl Worker {
         self.seat(Connection::new(stream, source, is_proxy, now), client, gives_way, now);
     }
 
-    /// Goes on with connections that somebody else had.
+    /// Goes on with connections that somebody else had, as far as the rules and bounds of new ones let it.
     fn take_passed(&mut self, now: Instant) {
         for passed in self.inbox.take() {
             self.counters.count_accepted();
+            let (settings, source) = (self.desk.settings(), passed.source.ip());
+            if !settings.proxies.contains(source) && settings.access.verdict(source) == Verdict::Drop {
+                let _ = passed.socket.set_linger(Some(Duration::ZERO));
+                self.counters.count_closed(Closed::Denied);
+                continue;
+            }
             let connection = Connection::of(passed, now);
-            let client =
-                if connection.expects_header() { Client::Unnamed } else { Client::of(connection.source().ip()) };
-            let gives_way = if self.places.is_full() { self.places.in_the_way(now) } else { None };
+            let client = if connection.expects_header() { Client::Unnamed } else { Client::of(source) };
+            let full = self.places.is_full();
+            let gives_way = if full { self.places.in_the_way(now) } else { None };
+            if full && gives_way.is_none() && self.places.in_the_way_of(client).is_none() {
+                // It cannot wait in the kernel as a new one does.
+                self.counters.count_closed(Closed::Evicted);
+                continue;
+            }
             self.seat(connection, client, gives_way, now);
         }
     }
