@@ -37,23 +37,31 @@ impl Passed {
 /// Where a worker finds connections that come from elsewhere than its listener.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Inbox {
-    passed: Arc<Mutex<Vec<Passed>>>,
+    /// `None` once its worker has ended.
+    passed: Arc<Mutex<Option<Vec<Passed>>>>,
     waker: Arc<Waker>,
 }
 
 impl Inbox {
     pub(super) fn new(waker: Waker) -> Self {
-        Inbox { passed: Arc::default(), waker: Arc::new(waker) }
+        Inbox { passed: Arc::new(Mutex::new(Some(Vec::new()))), waker: Arc::new(waker) }
     }
 
-    /// Gives the worker a connection.
+    /// Gives the worker a connection; where it has ended, the connection is closed.
     pub(in crate::server) fn put(&self, passed: Passed) -> io::Result<()> {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).push(passed);
+        let mut all = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        all.as_mut().ok_or(io::ErrorKind::NotConnected)?.push(passed);
         self.waker.wake()
     }
 
     /// What has come.
     pub(super) fn take(&self) -> Vec<Passed> {
-        std::mem::take(&mut *self.passed.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut all = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        all.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Nobody takes anything any more: what has come is closed, and so is what comes.
+    pub(super) fn close(&self) {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

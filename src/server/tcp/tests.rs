@@ -776,3 +776,14 @@ fn who_may_not_ask_any_more_is_closed_when_passed_on() {
     driven.until(|counters| counters.tcp(Closed::Denied) == 1);
     assert_closed(&mut client);
 }
+
+#[test]
+fn connections_passed_to_a_worker_that_has_ended_are_closed() {
+    let Driven { worker, inbox, .. } = Driven::new(limits());
+    let ((before, mut one), (after, mut other)) = (passed(), passed());
+    inbox.put(before).unwrap();
+    drop(worker);
+    assert_closed(&mut one);
+    assert!(inbox.put(after).is_err());
+    assert_closed(&mut other);
+}

@@ -120,6 +120,12 @@ pub(super) struct Worker {
     trouble: Seldom,
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}
+
 impl Worker {
     pub(super) fn new(listening: Listening, desk: Desk, limits: Limits, counters: Arc<TcpCounters>) -> Self {
         let Listening { poll, listener, inbox } = listening;
