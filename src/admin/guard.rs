@@ -26,7 +26,7 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// Octets of an error's text; a longer one is left out.
 const LONGEST_ERROR: usize = 4096;
 
-/// What is asked without a token: whoever watches over processes has none, and learns nothing but that this one lives.
+/// What is asked without a token, and by any name: whoever watches over processes has none, and learns nothing but that this one lives.
 const OPEN: [&str; 2] = ["/livez", "/readyz"];
 
 /// Lets through what may be asked, for a bounded time, and completes every reply.
@@ -89,6 +89,11 @@ fn may(token: Option<&TokenFile>, request: &Request) -> Result<(), Problem> {
             return Err(Problem::new(StatusCode::UNAUTHORIZED, error));
         }
     }
+    // A page whose name was bound to a loopback address after it was loaded is of the same origin, but tells its name.
+    if token.is_none() && !OPEN.contains(&request.uri().path()) && !is_for_loopback(headers) {
+        let error = "without a token, only requests whose Host is localhost or a loopback address are answered";
+        return Err(Problem::new(StatusCode::FORBIDDEN, error));
+    }
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(());
     }
@@ -96,11 +101,6 @@ fn may(token: Option<&TokenFile>, request: &Request) -> Result<(), Problem> {
     if !is_json(headers) {
         let error = "a request that changes something needs the header Content-Type: application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
-    }
-    // A page whose name was bound to a loopback address after it was loaded is of the same origin, but tells its name.
-    if token.is_none() && !is_for_loopback(headers) {
-        let error = "without a token, only requests whose Host is localhost or a loopback address change anything";
-        return Err(Problem::new(StatusCode::FORBIDDEN, error));
     }
     Ok(())
 }

@@ -77,7 +77,7 @@ pub use status::{
     Events, FamilyStatus, LastReload, Listening, NodeStatus, OverrideStatus, Queries, ReloadStatus, ScopeStatus,
     ServerStatus, Status, VERDICTS, ZoneStatus, rfc3339,
 };
-pub use token::{Token, TokenError};
+pub use token::{LOOK_EVERY as TOKEN_LOOK_EVERY, Token, TokenError};
 
 /// Octets of a request's body: an override with a long reason, many times over.
 const MAX_BODY: usize = 64 * 1024;

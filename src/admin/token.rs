@@ -23,7 +23,7 @@ const LONGEST: usize = 1024;
 
 /// How often the file is looked at. A secret that is rolled over is given to both sides within minutes; this only has to
 /// be shorter than whoever does it by hand waits before he wonders.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+pub const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The secret that a request must bring.
 #[derive(Clone, PartialEq, Eq)]
