@@ -120,8 +120,13 @@ pub async fn start_with(config: &Config, beginning: Beginning<'_>, hands: Hands)
     let bound = bind(&config.server, passed, cookie_secret)?;
     let admin = admin::bind_with(&config.server.admin, &admin)?;
     let (mut tasks, stop, journal) = (JoinSet::new(), CancellationToken::new(), Journal::default());
-    let store = steering::open(&config.server, &journal, &mut tasks, &stop)?;
-    let mut sight = sight(config, journal, &store);
+    if predecessor.is_some() {
+        // What runs knows what the file said before.
+        config.server.overrides.as_deref().map_or(Ok(()), overrides::check).map_err(StartError::Zones)?;
+    }
+    let reloads = Arc::default();
+    let store = steering::open(&config.server, &journal, &reloads, &mut tasks, &stop);
+    let mut sight = Sight { reloads, ..sight(config, journal, &store) };
     let mut zones = Zones::default();
     let steps = zones.prepare_with(config, statics, &told)?;
     let (named, counters) = (config.server.identity.as_deref(), &sight.counters);
@@ -320,7 +325,7 @@ impl App {
         }
         self.answering.store(Arc::new(config.server.clone()));
         // It was found good above; the store tells what it finds in it.
-        let _ = self.steering.store.reread().await;
+        let _ = self.steering.store.reread(config.server.watch_files).await;
         self.config = config;
         self.sight.zones.store(Arc::new(self.zones.sights()));
         self.tell_addresses();

@@ -74,7 +74,8 @@ impl ClientError {
     /// The exit code of a command that fails for this.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            ClientError::Usage(_) => super::MISCONFIGURED,
+            // 400: what was asked for cannot be right, whoever is asked.
+            ClientError::Usage(_) | ClientError::Refused { status: 400, .. } => super::MISCONFIGURED,
             ClientError::Unreachable(_) | ClientError::Refused { .. } => super::FAILED,
         }
     }

@@ -218,7 +218,7 @@ fn warn(warnings: &[String]) {
 
 /// `drain dc1/rack1 from ... until ... by ops@host: why`.
 fn told(known: &Told) -> String {
-    let action = known.action.replace('_', "-");
+    let action = &known.action;
     let zone = known.zone.as_ref().map_or_else(String::new, |zone| format!(" in zone {zone}"));
     let until = known.until.as_deref().map_or_else(|| "undrained".to_owned(), second);
     let until = if known.until.is_none() && known.action != "drain" { "taken back".to_owned() } else { until };
@@ -238,7 +238,7 @@ fn table(overrides: &[Listed]) -> String {
         let known = &listed.known;
         [
             known.target.clone(),
-            known.action.replace('_', "-"),
+            known.action.clone(),
             if listed.in_force { "in force" } else { "pending" }.to_owned(),
             listed.matches.to_string(),
             known.zone.clone().unwrap_or_else(|| "all".to_owned()),
@@ -263,12 +263,15 @@ fn table(overrides: &[Listed]) -> String {
 async fn wait(client: &Client, set: &SetReply) -> Result<u8, ClientError> {
     let mut named = vec![("target", set.known.target.as_str())];
     named.extend(set.known.zone.as_deref().map(|zone| ("zone", zone)));
-    let (mut before, mut silent_since) = (String::new(), None);
+    let (mut before, mut silent_since, mut is_known) = (String::new(), None, false);
+    let target = &set.known.target;
     loop {
         let standing: Standing = match client.get_with("/drain-state", &named).await {
             Ok(standing) => standing,
             // It may be in the middle of being replaced.
             Err(error @ ClientError::Unreachable(_)) => {
+                // Its successor may know other nodes.
+                is_known = false;
                 if silent_since.get_or_insert_with(Instant::now).elapsed() > BEAR {
                     return Err(error);
                 }
@@ -278,12 +281,15 @@ async fn wait(client: &Client, set: &SetReply) -> Result<u8, ClientError> {
             Err(error) => return Err(error),
         };
         silent_since = None;
-        if standing.nodes.is_empty() {
-            println!("nothing to wait for: no node is meant");
-            return Ok(0);
+        // The cluster may have forgotten the nodes that were waited for; they are told of until their TTL is over.
+        let is_forgotten = is_known && standing.nodes.is_empty();
+        if standing.nodes.is_empty() && !is_forgotten {
+            eprintln!("alternator-dns: not safe to say: no node is known that \"{target}\" means");
+            return Ok(FAILED);
         }
-        if standing.safe {
-            println!("safe to stop now: the last answer with {} has expired {OUTSIDE}", set.known.target);
+        is_known = true;
+        if standing.safe || is_forgotten {
+            println!("safe to stop now: the last answer with {target} has expired {OUTSIDE}");
             return Ok(0);
         }
         if let Some(why) = &standing.stays {
@@ -322,7 +328,7 @@ mod tests {
     fn the_list_is_in_columns() {
         let known = Told {
             target: "dc1/rack1".to_owned(),
-            action: "force_up".to_owned(),
+            action: "force-up".to_owned(),
             zone: None,
             from: "2026-11-21T12:00:00.000Z".to_owned(),
             until: Some("2026-11-21T14:00:00.000Z".to_owned()),

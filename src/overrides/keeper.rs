@@ -1,7 +1,7 @@
 //! The task that is the sole writer of all overrides.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     disk, file,
     order::Told,
-    store::{Command, Kept, MAX_OVERRIDES, Options, Refused, Removed},
+    store::{Command, Kept, MAX_OVERRIDES, Options, Reading, Refused, Removed},
 };
 use crate::{
     config::Problem,
@@ -41,6 +41,7 @@ pub(super) struct Keeper {
     /// Why what is set now is not on disk, and when that is tried again.
     unsaved: Option<(String, Instant)>,
     journal: Journal,
+    readings: watch::Sender<Reading>,
     /// Until when beginnings and ends have been told.
     passed: SystemTime,
     publish: watch::Sender<Arc<Overrides>>,
@@ -48,13 +49,18 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Opens what was saved and what the file says.
-    pub(super) fn open(options: &Options, publish: watch::Sender<Arc<Overrides>>) -> Result<Self, Vec<Problem>> {
+    pub(super) fn open(options: &Options, publish: watch::Sender<Arc<Overrides>>) -> Self {
         let now = SystemTime::now();
         let (file, state_dir) = (options.file.clone(), options.state_dir.clone());
         let mut watch = Watch::default();
-        let saved = state_dir.as_deref().map(disk::path);
-        watch.follow(file.clone().filter(|_| options.watch).into_iter().chain(saved));
-        let of_file = file.as_deref().map_or(Ok(Vec::new()), |path| file::read(path, now))?;
+        watch.follow(watched(options.watch, file.clone(), state_dir.as_deref()));
+        let of_file = file.as_deref().map_or_else(Vec::new, |path| {
+            file::read(path, now).unwrap_or_else(|problems| {
+                complain(&options.journal, path, &problems, "starting without its overrides");
+                let _ = options.readings.send_replace(Err(lines(&problems)));
+                Vec::new()
+            })
+        });
         let mut api = state_dir.as_deref().map_or_else(Vec::new, |dir| {
             disk::load(dir).unwrap_or_else(|error| {
                 tracing::error!(%error, "starting without the overrides of earlier runs");
@@ -63,13 +69,13 @@ impl Keeper {
             })
         });
         api.retain(|known| !known.is_over(now));
-        let journal = options.journal.clone();
-        let keeper = Keeper { api, of_file, file, watch, state_dir, unsaved: None, journal, passed: now, publish };
+        let (journal, readings, unsaved) = (options.journal.clone(), options.readings.clone(), None);
+        let keeper = Keeper { api, of_file, file, watch, state_dir, unsaved, journal, readings, passed: now, publish };
         for known in keeper.all().filter(|known| !known.is_over(now)) {
             tracing::info!(nodes = %known.target, origin = %known.origin, "{}", told(known, now));
         }
         keeper.publish();
-        Ok(keeper)
+        keeper
     }
 
     /// Fulfils requests, tells beginnings and ends, and follows the file, until told to stop.
@@ -110,7 +116,7 @@ impl Keeper {
     }
 
     async fn fulfil(&mut self, request: Command) {
-        if !matches!(request, Command::Reread(_)) {
+        if !matches!(request, Command::Reread { .. }) {
             self.catch_up().await;
         }
         match request {
@@ -134,7 +140,10 @@ impl Keeper {
                 };
                 let _ = done.send(result);
             }
-            Command::Reread(done) => drop(done.send(self.reread().await)),
+            Command::Reread { watch, done } => {
+                self.follow(watch).await;
+                drop(done.send(self.reread().await));
+            }
         }
     }
 
@@ -220,6 +229,17 @@ impl Keeper {
         }
     }
 
+    /// Looks at the file from now on, or no longer.
+    async fn follow(&mut self, is_watched: bool) {
+        let (mut watch, paths) =
+            (std::mem::take(&mut self.watch), watched(is_watched, self.file.clone(), self.state_dir.as_deref()));
+        let following = tokio::task::spawn_blocking(move || {
+            watch.follow(paths);
+            watch
+        });
+        self.watch = following.await.unwrap_or_default();
+    }
+
     /// Looks at the files; reads each that is another one and has come to rest.
     async fn look(&mut self) {
         let mut watch = std::mem::take(&mut self.watch);
@@ -227,8 +247,8 @@ impl Keeper {
         if let Ok((changed, watch)) = looking.await {
             self.watch = watch;
             if changed.iter().any(|path| Some(path) == self.file.as_ref()) {
-                // Told there.
-                let _ = self.reread().await;
+                let reading = self.reread().await;
+                let _ = self.readings.send_replace(reading.map_err(|problems| lines(&problems)));
             }
             if changed.iter().any(|path| Some(path) != self.file.as_ref()) {
                 self.catch_up().await;
@@ -270,16 +290,7 @@ impl Keeper {
         let now = SystemTime::now();
         let reading = tokio::task::spawn_blocking(move || (file::read(&path, now), path));
         let (read, path) = reading.await.map_err(|error| vec![Problem::new(error.to_string())])?;
-        let read = read.inspect_err(|problems| {
-            problems.iter().for_each(|problem| tracing::error!("{problem}"));
-            tracing::error!("the file of overrides has mistakes, nothing changes");
-            if let Some(first) = problems.first() {
-                let more = problems.len() - 1;
-                let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
-                let text = format!("the file has mistakes, nothing changes: {first}{more}");
-                self.journal.note(None, "override", path.display(), text);
-            }
-        })?;
+        let read = read.inspect_err(|problems| complain(&self.journal, &path, problems, "nothing changes"))?;
         let mut before = std::mem::take(&mut self.of_file);
         for mut new in read {
             let is_same = |old: &Override| says_the_same(old, &new);
@@ -345,6 +356,26 @@ impl Keeper {
         tracing::info!(nodes = %known.target, zone, "{text}");
         self.journal.note(zone, "override", &known.target, text);
     }
+}
+
+/// The files that are looked at.
+fn watched(is_watched: bool, file: Option<PathBuf>, state_dir: Option<&Path>) -> Vec<PathBuf> {
+    file.filter(|_| is_watched).into_iter().chain(state_dir.map(disk::path)).collect()
+}
+
+/// Tells log and journal what is wrong with the file, and what becomes of it.
+fn complain(journal: &Journal, path: &Path, problems: &[Problem], what: &str) {
+    problems.iter().for_each(|problem| tracing::error!("{problem}"));
+    tracing::error!("the file of overrides has mistakes, {what}");
+    if let Some(first) = problems.first() {
+        let more = problems.len() - 1;
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        journal.note(None, "override", path.display(), format!("the file has mistakes, {what}: {first}{more}"));
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether two entries of a file say the same, whenever they were written.

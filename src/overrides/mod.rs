@@ -30,4 +30,4 @@ pub use departures::{Answered, Departures};
 pub use file::check;
 pub use order::{Fault, Order, Span, Told};
 pub use standing::{NodeStanding, Standing, State};
-pub use store::{Kept, Options, Refused, Removed, Store, look, open};
+pub use store::{Kept, Options, Reading, Refused, Removed, Store, look, open};

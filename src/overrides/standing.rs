@@ -22,7 +22,7 @@ use crate::{
 pub struct Standing {
     /// The target, as it is written.
     pub target: String,
-    /// Every node is gone from all answers, and from all caches that keep to their TTL.
+    /// Every node is gone from all answers, and from all caches that keep to their TTL; never where no node is known.
     pub safe: bool,
     /// Seconds until then, where that is known.
     pub safe_in: Option<f64>,
@@ -91,9 +91,10 @@ impl Moment<'_> {
             1 => (*first).to_owned(),
             many => format!("{first} (and {} more)", many - 1),
         });
-        let safe = nodes.iter().all(|node| node.state == State::Gone);
+        // Nobody can say so of nodes that nobody knows: it may be a typing error, or a start without the nodes.
+        let safe = !nodes.is_empty() && nodes.iter().all(|node| node.state == State::Gone);
         let known: Option<Vec<f64>> = nodes.iter().map(|node| node.safe_in).collect();
-        let safe_in = known.map(|all| all.into_iter().fold(0.0, f64::max));
+        let safe_in = known.filter(|all| !all.is_empty()).map(|all| all.into_iter().fold(0.0, f64::max));
         Standing { target: target.to_string(), safe, safe_in, stays, nodes }
     }
 

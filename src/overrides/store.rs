@@ -34,9 +34,14 @@ pub struct Options {
     pub watch: bool,
     /// Where changes are noted.
     pub journal: Journal,
+    /// Takes what came of each reading of the file that nobody asked for.
+    pub readings: watch::Sender<Reading>,
     /// Ends the store's task.
     pub stop: CancellationToken,
 }
+
+/// What came of reading the file: every problem, a line each.
+pub type Reading = Result<(), String>;
 
 /// All overrides. Clones are the same store.
 #[derive(Clone, Debug)]
@@ -100,17 +105,20 @@ pub(super) enum Command {
         by: String,
         done: oneshot::Sender<Result<Removed, Refused>>,
     },
-    Reread(oneshot::Sender<Result<(), Vec<Problem>>>),
+    Reread {
+        watch: bool,
+        done: oneshot::Sender<Result<(), Vec<Problem>>>,
+    },
 }
 
-/// Opens a store with what was saved and what the file says, and the task that keeps it. A file with mistakes is an
-/// error: nobody should find out later that a drain did not come into force. What was saved and is damaged is set
-/// aside, and the log tells.
-pub fn open(options: Options) -> Result<(Store, impl Future<Output = ()> + use<>), Vec<Problem>> {
+/// Opens a store with what was saved and what the file says, and the task that keeps it. A file with mistakes is none
+/// until it changes, and what was saved and is damaged is set aside: neither is worth more than that clients are
+/// answered. Log and journal tell.
+pub fn open(options: Options) -> (Store, impl Future<Output = ()> + use<>) {
     let (commands, requests) = mpsc::channel(WAITING);
     let (publish, published) = watch::channel(Arc::default());
-    let keeper = Keeper::open(&options, publish)?;
-    Ok((Store { commands, published }, keeper.run(requests, options.stop)))
+    let keeper = Keeper::open(&options, publish);
+    (Store { commands, published }, keeper.run(requests, options.stop))
 }
 
 /// What a store would begin with, for whoever only looks. What was saved and is damaged stays where it is, and the text
@@ -155,10 +163,12 @@ impl Store {
         self.ask(Command::Remove { target, action, zone, by: by.to_owned(), done }, reply).await?
     }
 
-    /// Reads the file again, whether it changed or not.
-    pub async fn reread(&self) -> Result<(), Vec<Problem>> {
+    /// Reads the file again, whether it changed or not. `watch`: whether it is looked at from now on.
+    pub async fn reread(&self, watch: bool) -> Result<(), Vec<Problem>> {
         let (done, reply) = oneshot::channel();
-        self.ask(Command::Reread(done), reply).await.unwrap_or_else(|error| Err(vec![Problem::new(error.to_string())]))
+        self.ask(Command::Reread { watch, done }, reply)
+            .await
+            .unwrap_or_else(|error| Err(vec![Problem::new(error.to_string())]))
     }
 
     async fn ask<T>(&self, command: Command, reply: oneshot::Receiver<T>) -> Result<T, Refused> {

@@ -87,7 +87,6 @@ pub fn of_server(old: &ServerConfig, new: &ServerConfig) -> (Vec<&'static str>, 
     } = new;
     let now = names([
         ("server.listen", *listen != old.listen),
-        ("server.state_dir", *state_dir != old.state_dir),
         ("server.watch_files", *watch_files != old.watch_files),
         ("server.identity", *identity != old.identity),
         ("server.version", *version != old.version),
@@ -102,6 +101,7 @@ pub fn of_server(old: &ServerConfig, new: &ServerConfig) -> (Vec<&'static str>, 
     let at_restart = names([
         ("server.workers", *workers != old.workers),
         ("server.pin_workers", *pin_workers != old.pin_workers),
+        ("server.state_dir", *state_dir != old.state_dir),
         ("server.user", *user != old.user),
         ("server.control", *control != old.control),
         ("server.overrides", *overrides != old.overrides),
@@ -116,6 +116,7 @@ pub fn in_force(old: &ServerConfig, new: &ServerConfig) -> ServerConfig {
     ServerConfig {
         workers: old.workers,
         pin_workers: old.pin_workers,
+        state_dir: old.state_dir.clone(),
         user: old.user.clone(),
         control: old.control.clone(),
         overrides: old.overrides.clone(),
@@ -141,12 +142,20 @@ mod tests {
     fn what_differs_is_named_and_what_cannot_change_stays() {
         let old = ServerConfig::default();
         let mut new = ServerConfig { workers: 7, identity: Some("b".into()), ..ServerConfig::default() };
+        new.state_dir = Some("elsewhere".into());
         new.cookies.secrets = vec![[1; 16]];
         new.log.format = crate::config::LogFormat::Json;
-        assert_eq!(of_server(&old, &new), (vec!["server.identity", "server.cookies"], vec!["server.workers", "log"]));
+        assert_eq!(
+            of_server(&old, &new),
+            (vec!["server.identity", "server.cookies"], vec!["server.workers", "server.state_dir", "log"])
+        );
         let in_force = in_force(&old, &new);
         assert_eq!(of_server(&old, &in_force), (vec!["server.identity", "server.cookies"], vec![]));
-        assert_eq!(of_server(&in_force, &new), (vec![], vec!["server.workers", "log"]), "still to come");
+        assert_eq!(
+            of_server(&in_force, &new),
+            (vec![], vec!["server.workers", "server.state_dir", "log"]),
+            "still to come"
+        );
         let zone = ZoneConfig::new(Name::from_ascii("z.test.").unwrap());
         let mut other = zone.clone();
         other.ttl += Duration::from_secs(1);

@@ -27,9 +27,10 @@ fn start(dir: Option<&Path>, file: Option<&Path>) -> Kept {
         file: file.map(Path::to_owned),
         watch: true,
         journal: journal.clone(),
+        readings: watch::Sender::new(Ok(())),
         stop: stop.clone(),
     };
-    let (store, keeper) = open(options).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let (store, keeper) = open(options);
     tokio::spawn(keeper);
     Kept { store, journal, stop }
 }
@@ -199,19 +200,14 @@ async fn the_file_is_followed_and_kept_apart() {
 }
 
 #[tokio::test]
-async fn a_file_with_mistakes_is_told_at_the_start() {
+async fn a_file_with_mistakes_is_none_at_the_start_and_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("o.toml");
     fs::write(&path, "[[override]]\n").unwrap();
-    let options = Options {
-        state_dir: None,
-        file: Some(path),
-        watch: true,
-        journal: Journal::default(),
-        stop: CancellationToken::new(),
-    };
-    let problems = open(options).map(|_| ()).unwrap_err();
-    assert_eq!(problems.len(), 2, "target and action are missing: {problems:?}");
+    let kept = start(None, Some(&path));
+    kept.until_told("starting without its overrides").await;
+    fs::write(&path, "[[override]]\ntarget = \"dc1\"\naction = \"drain\"\n").unwrap();
+    kept.until(&["drain dc1"]).await;
 }
 
 #[tokio::test]

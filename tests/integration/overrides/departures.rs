@@ -97,5 +97,6 @@ async fn what_stays_answered_says_why() {
     eventually(|| steered.standing("127.15.21.2"), gone).await;
     assert_eq!(stays("127.15.21.2").await.0, true, "the other one has taken over");
     // What nobody is.
-    assert_eq!(steered.standing("dc9").await["nodes"], Value::Array(Vec::new()));
+    let nobody = steered.standing("dc9").await;
+    assert_eq!((&nobody["nodes"], &nobody["safe"]), (&Value::Array(Vec::new()), &false.into()), "{nobody}");
 }

@@ -114,7 +114,7 @@ async fn datacenters_are_drained_and_forced_where_others_may_take_over() {
             format!("{} {} {}", known["action"].as_str().unwrap(), known["target"].as_str().unwrap(), known["matches"])
         })
         .collect();
-    assert_eq!(listed, ["force_up dc1/rack2 1", "force_up dc1 3", "drain dc1 3"], "the deciding one first");
+    assert_eq!(listed, ["force-up dc1/rack2 1", "force-up dc1 3", "drain dc1 3"], "the deciding one first");
     assert!(list["overrides"][1]["until"].is_string() && list["overrides"][2]["until"].is_null(), "{list}");
 
     // The datacenter's own death is not seen as long as it is forced up and listed.

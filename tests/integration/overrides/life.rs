@@ -83,6 +83,10 @@ async fn the_file_drains_and_only_the_file_takes_back() {
     let told = eventually(|| async { steered.told(&file) }, |told: &Vec<String>| !told.is_empty()).await;
     assert!(told[0].contains("overrides.toml:6: override[2].target: \"10.0.0.300\" is no address"), "{told:?}");
     assert_eq!(steered.server.set("").await.len(), 2);
+    // As any other reload that failed.
+    let reloads = || async { steered.get("/status.json").await["server"]["reload"].clone() };
+    let failed = eventually(reloads, |reload| reload["failed"] == 1).await;
+    assert!(failed["last"]["error"].as_str().unwrap().contains("overrides.toml:6:"), "{failed}");
 
     let (status, reply) = steered.delete("target=dc1%2Frack2").await;
     assert_eq!(status, 409);
@@ -92,6 +96,7 @@ async fn the_file_drains_and_only_the_file_takes_back() {
     fs::write(dir.path().join("new.toml"), "").unwrap();
     fs::rename(dir.path().join("new.toml"), &path).unwrap();
     steered.server.answers("", &all).await;
+    eventually(reloads, |reload| reload["last"]["error"].is_null()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,7 +112,7 @@ async fn what_is_wrong_is_refused_with_a_sentence_and_typing_errors_are_told() {
         (json!({ "target": "dc1/", "action": "stop" }), "target: \"dc1/\" has an empty part"),
         (json!({ "target": "dc1", "action": "drain", "for": "2x" }), "for: write a duration"),
         (
-            json!({ "target": "dc1", "action": "drain", "from": "1969-12-31T23:59:59Z" }),
+            json!({ "target": "dc1", "action": "drain", "from": "1970-01-01T00:00:00+00:01" }),
             "from: a time is in the years 1970 to 9999",
         ),
         (

@@ -87,7 +87,7 @@ async fn what_takes_a_restart_is_named() {
     let daemon = one().await;
     daemon.configure(&ONE.replace("watch_files = false", "watch_files = false\nworkers = 5\nstate_dir = \"state\""));
     let log = daemon.reload_by(Daemon::hang_up).await;
-    let told = "reload: changed: server.state_dir; takes effect at the next restart: server.workers";
+    let told = "reload: nothing changed; takes effect at the next restart: server.workers, server.state_dir";
     assert!(log.contains(told), "{log}");
 }
 
