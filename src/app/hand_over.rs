@@ -129,6 +129,7 @@ impl App {
         tracing::info!(process, "handing over to the other process");
         self.sight.journal.note(None, "server", process, "takes this process' place");
         // Pollers, probers, the state file and the HTTP side are its business from now on.
+        self.zones.write_no_more();
         self.stop.cancel();
         let mut leaving = self.running.hand_over(successor.claimed());
         let until = SystemInstant::now() + FINISH_WITHIN;

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -63,6 +63,7 @@ struct Writing {
     stop: CancellationToken,
     /// Cancelled when it has written for the last time.
     ended: CancellationToken,
+    task: AbortHandle,
 }
 
 /// The client for a zone's nodes, where it has any.
@@ -140,6 +141,11 @@ impl Zone {
     pub(super) fn stop(self) -> Option<CancellationToken> {
         self.stop.cancel();
         self.writer.map(Writing::stop)
+    }
+
+    /// Leaves its state file to another process.
+    pub(super) fn write_no_more(&self) {
+        self.writer.iter().for_each(|writer| writer.task.abort());
     }
 
     /// What the controller follows.
@@ -278,14 +284,14 @@ impl Zone {
                 stop: stop.clone(),
             };
             let guard = ended.clone().drop_guard();
-            spawn(ground.tasks, "the writer of a state file", &stop, async move {
+            let task = spawn(ground.tasks, "the writer of a state file", &stop, async move {
                 let _guard = guard;
                 if let Some(ended) = ended_before {
                     ended.cancelled().await;
                 }
                 writer.run().await;
             });
-            Writing { dir: dir.to_owned(), stop, ended }
+            Writing { dir: dir.to_owned(), stop, ended, task }
         });
     }
 }
@@ -303,10 +309,10 @@ pub(super) fn spawn(
     name: &'static str,
     stop: &CancellationToken,
     task: impl Future<Output = ()> + Send + 'static,
-) {
+) -> AbortHandle {
     let stop = stop.clone();
     tasks.spawn(async move {
         task.await;
         (!stop.is_cancelled()).then_some(name)
-    });
+    })
 }

@@ -127,6 +127,11 @@ impl Zones {
         told
     }
 
+    /// Leaves their state files to another process: what this one knows is old by now.
+    pub(super) fn write_no_more(&self) {
+        self.served.iter().for_each(Zone::write_no_more);
+    }
+
     /// What is known of them.
     pub(super) fn knowledge(&self) -> Vec<Knowledge> {
         self.served.iter().map(Zone::knowledge).collect()

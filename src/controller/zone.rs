@@ -117,14 +117,41 @@ impl Zone {
     }
 }
 
+/// Changes that another process may make while it is being replaced, where its epochs are ahead of the clock: far more
+/// than there are between two answers, and fewer than the ticks that a replacement takes, so that one after the other
+/// does not run ahead further and further.
+const AHEAD: u32 = 16;
+
 /// An epoch that no other process reaches that goes on from this one for so long at most.
 pub(crate) fn epoch_beyond(epoch: u32, time: Duration) -> u32 {
+    beyond(epoch, time, clock())
+}
+
+fn beyond(epoch: u32, time: Duration, clock: u32) -> u32 {
     let ticks = u32::try_from(time.as_millis() / CLOCK_TICK.as_millis()).unwrap_or(u32::MAX >> 1);
-    next_epoch(Some(epoch), clock()).wrapping_add(ticks)
+    next_epoch(Some(epoch.wrapping_add(AHEAD)), clock.wrapping_add(ticks))
 }
 
 /// The clock of epochs: ticks since 1970, wrapping after five years; 0 on a machine whose clock stands before that.
 fn clock() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_millis() / CLOCK_TICK.as_millis()) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replacements_do_not_run_ahead_of_the_clock() {
+        let (second, overlap) = (25, Duration::from_secs(6));
+        let (mut clock, mut epoch) = (u32::MAX - 1000, u32::MAX - 1000);
+        for _ in 0..100 {
+            let next = beyond(epoch, overlap, clock);
+            assert!((1..1 << 31).contains(&next.wrapping_sub(epoch)), "{epoch} then {next}");
+            epoch = next;
+            clock = clock.wrapping_add(second);
+            assert!(epoch.wrapping_sub(clock) < 6 * second + AHEAD + 1, "{epoch} at {clock}");
+        }
+    }
 }
