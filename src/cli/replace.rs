@@ -11,7 +11,7 @@ use crate::{
     handover::{self, Control, Event, Offer, Predecessor, ReplaceError},
     overrides::Departures,
     server::Adopter,
-    service::user::Identity,
+    service::{Supervisor, user::Identity},
 };
 
 /// Asks the running process for everything it has; `None` where there is none. The error is a line for the operator.
@@ -53,18 +53,23 @@ async fn follow(mut predecessor: Predecessor, mut adopter: Adopter, departures: 
 }
 
 /// Has the process before end, and lets others find this one; a server that none finds serves all the same. The error
-/// is that the process before goes on serving.
+/// is that the process before goes on serving, which is told here.
 pub(super) async fn open_control(
     config: &ServerConfig,
     predecessor: Option<Predecessor>,
     app: &App,
+    supervisor: &Supervisor,
 ) -> Result<Option<Control>, ReplaceError> {
     let process = predecessor.as_ref().map(Predecessor::pid);
     let ended = process.map(|_| CancellationToken::new());
     if let (Some(mut predecessor), Some(ended)) = (predecessor, ended.clone()) {
         let departures = app.departures().clone();
         departures.predecessor_serves();
-        predecessor.serving(app.claimed()).await?;
+        if let Err(error) = predecessor.serving(app.claimed()).await {
+            tracing::error!("{error}; the process before goes on serving, and this one ends");
+            supervisor.give_back(predecessor.pid()).await;
+            return Err(error);
+        }
         tokio::spawn(follow(predecessor, app.adopter(), departures, ended.drop_guard()));
     }
     let control = match config.control_path() {

@@ -98,17 +98,9 @@ async fn serve(flags: Flags, loaded: Loaded, mut signals: StopSignals, patron: P
     let (table, listen) = (app.sight().table.clone(), app.sight().listen.clone());
     let status = move || service::status(&table.load(), listen.load().len());
     supervisor.ready(&status()).await;
-    let before = predecessor.as_ref().map(Predecessor::pid);
-    let mut control = match replace::open_control(&config.server, predecessor, &app).await {
-        Ok(control) => control,
-        Err(error) => {
-            tracing::error!("{error}; the process before goes on serving, and this one ends");
-            if let Some(before) = before {
-                supervisor.give_back(before).await;
-            }
-            app.stop().await;
-            return FAILED;
-        }
+    let Ok(mut control) = replace::open_control(&config.server, predecessor, &app, &supervisor).await else {
+        app.stop().await;
+        return FAILED;
     };
     let attending = tokio::spawn(service::attend(supervisor.clone(), app.pulse(), status.clone()));
     let Some(mut requests) = app.take_requests() else { return FAILED };
