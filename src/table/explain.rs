@@ -90,7 +90,7 @@ pub struct NodeStory {
 }
 
 fn date<S: serde::Serializer>(date: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    date.map(|date| rfc3339(date)).serialize(serializer)
+    date.map(rfc3339).serialize(serializer)
 }
 
 /// How the chain of this index is answered; `None` where the zone has no such chain.
