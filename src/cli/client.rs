@@ -329,7 +329,7 @@ pub(super) fn run_client<F: Future<Output = Result<u8, ClientError>>>(command: i
     let result = runtime.block_on(command());
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
-        error.to_string().lines().for_each(|line| eprintln!("alternator-dns: {line}"));
+        error.to_string().lines().for_each(|line| eprintln!("alternator-dns: {}", super::clean(line)));
         error.exit_code()
     })
 }

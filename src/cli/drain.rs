@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientError, ServerArgs, run_client};
 use crate::{
-    cli::FAILED,
+    cli::{FAILED, clean, second},
     overrides::{List, Listed, RemoveReply, SetReply, Standing, State, Told},
 };
 
@@ -213,7 +213,7 @@ fn tell_set(reply: &SetReply) {
 }
 
 fn warn(warnings: &[String]) {
-    warnings.iter().for_each(|warning| eprintln!("alternator-dns: warning: {warning}"));
+    warnings.iter().for_each(|warning| eprintln!("alternator-dns: warning: {}", clean(warning)));
 }
 
 /// `drain dc1/rack1 from ... until ... by ops@host: why`.
@@ -224,11 +224,6 @@ fn told(known: &Told) -> String {
     let until = if known.until.is_none() && known.action != "drain" { "taken back".to_owned() } else { until };
     let reason = if known.reason.is_empty() { String::new() } else { format!(": {}", known.reason) };
     format!("{action} {}{zone} from {} until {until} by {}{reason}", known.target, second(&known.from), known.by)
-}
-
-/// A time to the second.
-fn second(time: &str) -> String {
-    time.get(..19).map_or_else(|| time.to_owned(), |time| format!("{}Z", time.replacen('T', " ", 1)))
 }
 
 /// The list in columns.

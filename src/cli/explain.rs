@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    FAILED, MISCONFIGURED,
+    FAILED, MISCONFIGURED, clean,
     client::{ClientError, ServerArgs, run_client},
     load,
 };
@@ -74,7 +74,7 @@ pub(super) fn run(args: &ExplainArgs) -> u8 {
             println!("{told:#}");
         } else {
             let told: Lines = client.get_with("/explain", &variables).await?;
-            told.lines.iter().for_each(|line| println!("{line}"));
+            told.lines.iter().for_each(|line| println!("{}", clean(line)));
         }
         Ok::<u8, ClientError>(0)
     })

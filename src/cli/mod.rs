@@ -175,6 +175,25 @@ fn tell(text: fmt::Arguments<'_>) {
     }
 }
 
+/// Whether whoever read standard output has left, as `head` does.
+fn is_unread() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let out = io::stdout();
+    let mut seen = [PollFd::new(&out, PollFlags::empty())];
+    let is_seen = poll(&mut seen, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok();
+    is_seen && seen[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
+/// What others tell is free text, names of racks to begin with: none of it may speak to the terminal.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A time of a server, in RFC 3339, to the second.
+fn second(time: &str) -> String {
+    time.get(..19).map_or_else(|| time.to_owned(), |time| format!("{}Z", time.replacen('T', " ", 1)))
+}
+
 /// Loads the configuration from file, environment and flags.
 fn load(flags: &Flags) -> Result<Loaded, Vec<Problem>> {
     config::load(flags, config::environment(), &config::SEARCH)

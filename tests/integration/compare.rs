@@ -21,10 +21,15 @@ async fn server(cluster: &Cluster, identity: &str, change: impl FnOnce(&mut Zone
 
 /// Runs it in an empty folder: its exit status, what it printed, and what it said besides.
 async fn compare(arguments: &[&str]) -> (i32, String, String) {
+    compare_beside("zones.toml", arguments).await
+}
+
+/// In a folder with a configuration of this name.
+async fn compare_beside(file: &str, arguments: &[&str]) -> (i32, String, String) {
     let dir = tempfile::tempdir().unwrap();
     let config = "[zones.\"alternator.local\".cluster]\nseeds = [\"192.0.2.1\"]\n\
                   [zones.\"alternator.local\".cluster.datacenters]\ndc1 = [\"rack1\", \"rack2\"]\n";
-    fs::write(dir.path().join("zones.toml"), config).unwrap();
+    fs::write(dir.path().join(file), config).unwrap();
     let mut command = Command::new(PROGRAM);
     command.arg("compare").args(arguments).current_dir(dir.path()).env("NO_COLOR", "1");
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
@@ -36,7 +41,11 @@ async fn compare(arguments: &[&str]) -> (i32, String, String) {
 async fn compare_two(servers: [SocketAddr; 2], more: &[&str]) -> (i32, String) {
     let hosts = servers.map(|address| address.to_string());
     let (code, out, err) = compare(&[&[hosts[0].as_str(), hosts[1].as_str()], more].concat()).await;
-    assert!(err.is_empty(), "{err}");
+    if more.contains(&"--config") {
+        assert!(err.is_empty(), "{err}");
+    } else {
+        assert!(err.ends_with("only the zone's own name is compared\n") && err.lines().count() == 1, "{err}");
+    }
     (code, out)
 }
 
@@ -54,6 +63,11 @@ async fn servers_over_one_cluster_agree_though_their_epochs_do_not() {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("identity one; epoch ") && text.contains("identity two; epoch "), "{text}");
     assert!(text.contains("2 instances agree on ") && !text.contains("differs"), "{text}");
+
+    // One that is found is as good, also for a zone that is named.
+    let hosts = servers.map(|address| address.to_string());
+    let beside = compare_beside("alternator-dns.toml", &[&hosts[0], &hosts[1], "--zone", "alternator.local"]).await;
+    assert_eq!((beside.0, beside.1.lines().last(), beside.2.as_str()), (0, text.lines().last(), ""), "{}", beside.1);
 
     let (code, text) = compare_two(servers, &["--config", "zones.toml", "--json"]).await;
     let json: Value = serde_json::from_str(&text).unwrap();
@@ -141,8 +155,8 @@ async fn a_server_that_does_not_have_the_zone_is_told() {
     let (first, other) = (server(&cluster, "one", steady).await, TestServer::of_file(OTHER, |_| {}).await);
     first.answers("", &["127.62.5.1"]).await;
     let (code, text) = compare_two([first.address, other.address], &["--zone", "elsewhere.test"]).await;
-    assert_eq!(code, 0, "both refuse it: {text}");
-    assert!(text.contains("answers REFUSED"), "{text}");
+    assert_eq!(code, 1, "both refuse it: {text}");
+    assert!(text.contains("answers REFUSED") && text.ends_with("no instance serves elsewhere.test\n"), "{text}");
     let (code, text) = compare_two([first.address, other.address], &["--zone", "alternator.local"]).await;
     assert_eq!(code, 1, "{text}");
 }

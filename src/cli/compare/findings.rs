@@ -9,7 +9,7 @@ use std::{
 use hickory_proto::{op::ResponseCode, rr::Name};
 use serde_json::{Value, json};
 
-use super::{Instance, Sight, View, Zone, asking::Failure};
+use super::{super::clean, Instance, Sight, View, Zone, asking::Failure};
 
 /// One tick of the epochs' clock, which counts since 1970 (the controller has it).
 const EPOCH_TICK: Duration = Duration::from_millis(40);
@@ -61,7 +61,15 @@ impl<'a> Findings<'a> {
 
     /// Whether all instances tell the same of everything.
     pub(super) fn agree(&self) -> bool {
-        self.differing.is_empty() && !self.is_any_silent()
+        self.differing.is_empty() && !self.is_any_silent() && self.unserved().is_empty()
+    }
+
+    /// The zones that no instance serves, though all reply: a name that is mistyped, most likely.
+    fn unserved(&self) -> Vec<String> {
+        let refuses = |sight: &Sight| sight.state.as_ref().is_ok_and(|state| state.rcode != ResponseCode::NoError);
+        let zones = self.zones.iter().enumerate();
+        let unserved = zones.filter(|(at, _)| self.sights.iter().all(|sights| refuses(&sights[*at])));
+        unserved.map(|(_, zone)| told(&zone.apex)).collect()
     }
 
     /// What each instance tells of a name.
@@ -90,6 +98,11 @@ impl<'a> Findings<'a> {
         } else if self.is_any_silent() {
             parts.push("some names without a reply".to_owned());
         }
+        match self.unserved().as_slice() {
+            [] => {}
+            [zone] => parts.push(format!("no instance serves {zone}")),
+            zones => parts.push(format!("no instance serves any of {}", zones.join(", "))),
+        }
         match parts.is_empty() {
             true => format!("{} instances agree on {names} name{}", self.instances.len(), plural(names)),
             false => parts.join("; "),
@@ -104,7 +117,7 @@ impl<'a> Findings<'a> {
         for (at, zone) in self.zones.iter().enumerate() {
             let _ = writeln!(text, "{}", told(&zone.apex));
             for (instance, sights) in self.instances.iter().zip(self.sights) {
-                let _ = writeln!(text, "  {:<width$}  {}", instance.host, self.line(&sights[at]));
+                let _ = writeln!(text, "  {:<width$}  {}", instance.host, clean(&self.line(&sights[at])));
             }
             let differing = self.differing.iter().filter(|(zone, _)| *zone == at).map(|(_, name)| *name);
             for name in differing.clone().take(NAMES_TOLD) {
@@ -112,7 +125,7 @@ impl<'a> Findings<'a> {
                 let of_all: BTreeSet<&String> = self.views(at, name).flatten().flat_map(|view| &view.nodes).collect();
                 for (instance, view) in self.instances.iter().zip(self.views(at, name)) {
                     let line = view.as_ref().map_or_else(ToString::to_string, |view| told_view(view, &of_all));
-                    let _ = writeln!(text, "    {:<width$}  {line}", instance.host);
+                    let _ = writeln!(text, "    {:<width$}  {}", instance.host, clean(&line));
                 }
             }
             let more = differing.count().saturating_sub(NAMES_TOLD);

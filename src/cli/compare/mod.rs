@@ -28,7 +28,12 @@ use self::{
     findings::Findings,
 };
 use super::{ConfigArg, FAILED, MISCONFIGURED, load, run_async};
-use crate::{app::load_zones, config::Flags, table::scope_names};
+use crate::{
+    app::load_zones,
+    config::{Flags, ZoneConfig},
+    table::scope_names,
+    zone::file::StaticZone,
+};
 
 /// The port of DNS.
 const PORT: u16 = 53;
@@ -51,7 +56,7 @@ const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 they agree; 1 they differ, or one of them is silent; 2 wrong usage or configuration
+Exit status: 0 they agree; 1 they differ, one of them is silent, or none serves the zone; 2 wrong usage or configuration
 
 Example: alternator-dns compare 192.0.2.53 192.0.2.54 --zone alternator.example.com")]
 pub(super) struct CompareArgs {
@@ -111,23 +116,14 @@ fn zones(args: &CompareArgs) -> Result<Vec<Zone>, String> {
         name.set_fqdn(true);
         wanted.push(name);
     }
-    let mut known = Vec::new();
-    if wanted.is_empty() || args.config.file.is_some() {
-        let lines = |problems: Vec<crate::config::Problem>| {
-            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-        };
-        let flags = Flags { config: args.config.file.clone(), ..Flags::default() };
-        let loaded = load(&flags).map_err(lines)?;
-        let statics = load_zones(&loaded.config).map_err(lines)?;
-        for (zone, statics) in loaded.config.zones.iter().zip(&statics) {
-            let mut names = vec![zone.apex.clone()];
-            if !zone.cluster.seeds.is_empty() {
-                let all = scope_names(zone, &BTreeSet::new(), statics).names;
-                names.extend(all.into_keys().filter(|name| *name != zone.apex));
-            }
-            known.push(Zone { apex: zone.apex.clone(), names });
+    let mut known = match configured(args) {
+        // One that was merely found is no obstacle to zones that are named.
+        Err(_) if !wanted.is_empty() && args.config.file.is_none() => {
+            eprintln!("alternator-dns: the configuration found has mistakes (\"alternator-dns check\" tells them)");
+            Vec::new()
         }
-    }
+        known => known?,
+    };
     if wanted.is_empty() {
         return match known.is_empty() {
             true => Err("no zone: name one with --zone, or a configuration with --config".to_owned()),
@@ -136,9 +132,32 @@ fn zones(args: &CompareArgs) -> Result<Vec<Zone>, String> {
     }
     let of = |apex: Name| {
         let found = known.iter().position(|zone| zone.apex == apex);
-        found.map(|at| known.swap_remove(at)).unwrap_or_else(|| Zone { names: vec![apex.clone()], apex })
+        found.map(|at| known.swap_remove(at)).unwrap_or_else(|| {
+            let zone = apex.to_ascii();
+            let zone = zone.trim_end_matches('.');
+            eprintln!("alternator-dns: {zone} is in no configuration here: only the zone's own name is compared");
+            Zone { names: vec![apex.clone()], apex }
+        })
     };
     Ok(wanted.into_iter().map(of).collect())
+}
+
+/// The zones of the configuration that is named, or found, with all names of their scopes.
+fn configured(args: &CompareArgs) -> Result<Vec<Zone>, String> {
+    let lines =
+        |problems: Vec<crate::config::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let flags = Flags { config: args.config.file.clone(), ..Flags::default() };
+    let loaded = load(&flags).map_err(lines)?;
+    let statics = load_zones(&loaded.config).map_err(lines)?;
+    let of = |(zone, statics): (&ZoneConfig, &StaticZone)| {
+        let mut names = vec![zone.apex.clone()];
+        if !zone.cluster.seeds.is_empty() {
+            let all = scope_names(zone, &BTreeSet::new(), statics).names;
+            names.extend(all.into_keys().filter(|name| *name != zone.apex));
+        }
+        Zone { apex: zone.apex.clone(), names }
+    };
+    Ok(loaded.config.zones.iter().zip(&statics).map(of).collect())
 }
 
 /// The address of a host, the first of several.

@@ -16,7 +16,11 @@ use self::{
     rates::Rates,
     screen::{Paint, screen},
 };
-use super::client::{Client, ClientError, ServerArgs, run_client};
+use super::{
+    clean,
+    client::{Client, ClientError, ServerArgs, run_client},
+    is_unread,
+};
 use crate::admin::Status;
 
 /// Time between two looks of `--watch`.
@@ -107,7 +111,7 @@ impl Look {
     }
 }
 
-/// Tells again and again, until somebody ends it.
+/// Tells again and again, until somebody ends it or nobody reads it.
 async fn watch(client: &Client, is_json: bool) {
     let is_terminal = io::stdout().is_terminal();
     let (mut rates, mut mark) = (Rates::default(), None);
@@ -134,11 +138,14 @@ async fn watch(client: &Client, is_json: bool) {
                 let new = Some(error.to_string());
                 if mark != new {
                     let clear = if is_terminal && !is_json { CLEAR } else { "" };
-                    eprintln!("{clear}alternator-dns: {error}; trying on");
+                    eprintln!("{clear}alternator-dns: {}; trying on", clean(&error.to_string()));
                 }
                 mark = new;
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;
+        if is_unread() {
+            return;
+        }
     }
 }

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Change, rates::Rates};
+use super::{
+    super::{clean, second},
+    Change,
+    rates::Rates,
+};
 use crate::admin::{FamilyStatus, NodeStatus, OverrideStatus, ScopeStatus, ServerStatus, Status, ZoneStatus};
 
 /// Racks with more nodes than this show only those that are not simply up.
@@ -210,14 +214,6 @@ fn about_change(change: &Change) -> String {
     clean(&format!("  {}  {zone}{} {} {}", second(&change.at), change.kind, change.subject, change.text))
 }
 
-/// A time without the parts of its second.
-fn second(rfc3339: &str) -> String {
-    match rfc3339.split_once('.') {
-        Some((seconds, _)) => format!("{seconds}Z"),
-        None => rfc3339.to_owned(),
-    }
-}
-
 /// The server's clock, which may not be this machine's.
 struct Clock(Option<SystemTime>);
 
@@ -246,11 +242,6 @@ fn duration(duration: Duration) -> String {
         (0, _, _) => format!("{hours} h {minutes} m"),
         _ => format!("{days} d {hours} h"),
     }
-}
-
-/// Names of racks are free text, and so is much else: none of it may speak to the terminal.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -283,8 +274,8 @@ mod tests {
             "    10.0.0.2   down               6 s ago               0.0 % of leads  connection refused",
             "    10.0.0.13  drained        1 m 0 s ago     0.5 ms   40.0 % of leads weight 50 %  drained by ops: kernel",
             "  dc1/rack1 A falls back to dc1, 1 node",
-            "  drain dc1/rack2 from 2026-11-21T10:00:00Z until 2026-11-21T12:00:00Z, by ops (api): kernel",
-            "  2026-11-21T10:00:59Z  alternator.local node 10.0.0.2 is down: connection refused",
+            "  drain dc1/rack2 from 2026-11-21 10:00:00Z until 2026-11-21 12:00:00Z, by ops (api): kernel",
+            "  2026-11-21 10:00:59Z  alternator.local node 10.0.0.2 is down: connection refused",
         ] {
             assert!(text.lines().any(|told| told == line), "{line:?} is not in\n{text}");
         }

@@ -142,7 +142,7 @@ def everything(node):
     elif node["datacenter"] == "dc2" and node["rack"].startswith(("rack1", "<")):
         bad(node, "drained", "drained", 900, override=drain, probe_seconds=0.0008)
     elif place == "10.2.2.1":
-        bad(node, "forced", "forced up", 900, answered=True, override=override("10.2.2.1", "force_up", "probe is blocked by the firewall", 0))
+        bad(node, "forced", "forced up", 900, answered=True, override=override("10.2.2.1", "force-up", "probe is blocked by the firewall", 0))
     elif place == "10.2.2.2":
         bad(node, "listed", "listed, not probed", 70, answered=True)
 
@@ -155,7 +155,7 @@ def scenes():
     every = Scene("everything", 2, 2, 3, everything, panic=True, remembered=True)
     every.rack_names = {(2, 1): MARKUP}
     every.overrides = [override("dc2/rack1", reason="new disks, ticket 4411"),
-                       override("10.2.2.1", "force_up", "probe is blocked by the firewall", 0, "jon")]
+                       override("10.2.2.1", "force-up", "probe is blocked by the firewall", 0, "jon")]
     every.reload = {"last": {"at": when(190), "error": "alternator-dns.toml:14: unknown key \"listne\"; did you mean \"listen\"?"}}
     many = Scene("large", 3, 8, 42, lambda node: bad(node) if node["address"] in ("10.1.3.7", "10.2.5.30", "10.2.5.31") else None)
     many_down = Scene("large-down", 3, 4, 30, lambda node: bad(node, reason="down: timed out") if node["datacenter"] == "dc2" else None)

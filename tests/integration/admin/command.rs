@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, process::Command, sync::mpsc};
 
 use super::{Site, serve};
-use crate::support::{PROGRAM, cluster, collect, ip};
+use crate::support::{PROGRAM, cluster, collect, eventually, ip};
 
 /// Runs it: exit code, output, errors.
 async fn status(arguments: &[&str]) -> (i32, String, String) {
@@ -67,6 +67,21 @@ async fn watched_into_a_pipe_it_tells_again_when_something_changed() {
     child.kill().unwrap();
     child.wait().unwrap();
     first.join().unwrap();
+}
+
+#[tokio::test]
+async fn watched_by_nobody_any_more_it_ends() {
+    let cluster = cluster(&["dc1/rack1 127.41.8.11"]).await;
+    let (server, _) = serve(&cluster, |_| {}).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args(["status", "--watch", "--server", &server.app.admin()[0].to_string()]).stdout(writer);
+    let mut child = command.spawn().unwrap();
+    // Its own end of the pipe would keep it.
+    drop(command);
+    drop(reader);
+    let ended = eventually(|| std::future::ready(child.try_wait().unwrap()), Option::is_some).await;
+    assert_eq!(ended.unwrap().code(), Some(0));
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ async fn datacenters_are_drained_and_forced_where_others_may_take_over() {
     cluster.list_without_serving(ip(&nodes[2])).await.unwrap();
     seen_down(&steered, &nodes[2]).await;
     answered(&steered, &nodes, &[("dc1.rack2", "3")]).await;
-    let (status, reply) = steered.delete("target=dc1&action=force_up").await;
+    let (status, reply) = steered.delete("target=dc1&action=force-up").await;
     assert_eq!((status, reply["removed"].as_array().map(Vec::len)), (200, Some(1)), "{reply}");
     answered(&steered, &nodes, &[("", "345"), ("dc1", "3")]).await;
     steered.unset("dc1/rack2").await;
