@@ -37,6 +37,7 @@ mod general;
 mod limiter;
 mod listeners;
 mod malformed;
+mod privileges;
 mod proxy;
 mod query;
 mod rate_limit;

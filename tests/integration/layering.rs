@@ -53,7 +53,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("nix", "server/udp/ server/affinity.rs server/tcp/ service/ query_log/file.rs"),
     ("sd_notify", "service/"),
     ("listenfd", "service/passed.rs"),
-    ("caps", "service/user.rs"),
+    ("caps", "service/user.rs server/privileges.rs"),
     ("quinn", "server/encrypted/quic.rs"),
     ("rustls", "server/encrypted/"),
     ("tokio_rustls", "server/encrypted/"),

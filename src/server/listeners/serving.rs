@@ -23,6 +23,7 @@ use crate::{
     server::{
         Counters, Responder, Settings, Transport, affinity,
         encrypted::{self, Encryption, SetupError},
+        privileges,
         settings::Following,
         tcp, udp,
     },
@@ -127,6 +128,7 @@ impl Serving {
             (gate.clone(), self.settings.clone(), ground.counters.clone(), self.stop.clone());
         thread::Builder::new().name(name).spawn(move || {
             let _guard = guard;
+            privileges::give_up();
             if !gate.passes() {
                 return stop.set();
             }
