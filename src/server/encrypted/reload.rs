@@ -106,6 +106,9 @@ impl Watch {
 
     /// Has what it loaded presented in the place of another.
     pub(super) fn present_as(&mut self, certificate: &Arc<Certificate>) {
+        if certificate.own() != self.certificate.own() {
+            self.tell_new();
+        }
         certificate.replace_by(&self.certificate);
         self.certificate = certificate.clone();
     }
@@ -150,14 +153,18 @@ impl Watch {
             .then(|| format!("the certificate in {path} has expired at {until}: clients that check it do not connect"))
     }
 
+    fn tell_new(&self) {
+        let (certificate, not_after) = (self.files.certificate.display(), self.until());
+        tracing::info!(%certificate, not_after, "a new certificate is presented");
+    }
+
     fn load(&mut self, current: Stamps) {
         match self.files.read() {
             Ok(certified) => {
                 self.not_after = certified.cert.first().and_then(|own| not_after(own));
                 self.certificate.replace(certified);
                 (self.loaded, self.complaint, self.said_over) = (current, None, false);
-                tracing::info!(certificate = %self.files.certificate.display(), not_after = self.until(),
-                    "a new certificate is presented");
+                self.tell_new();
             }
             // Tried again at each look, since what is wrong may be mended without changing the files; said once.
             Err(error) => {
