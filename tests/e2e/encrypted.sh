@@ -112,8 +112,8 @@ equal "$(grep -c 'the new certificate cannot be used' "$WORK/server.log")" 1 "an
 
 echo "-- without descriptors"
 end "$SERVER_PID"
-spawn "${NS[srv]}" server prlimit --nofile=48:48 "$SERVER" serve --config "$WORK/server.toml"
-within 60 answered static.$Z A 1 || fail "the server does not start with 48 descriptors"
+spawn "${NS[srv]}" server prlimit --nofile=90:90 "$SERVER" serve --config "$WORK/server.toml"
+within 60 answered static.$Z A 1 || fail "the server does not start with 90 descriptors"
 # Sixty who connect and say nothing, and sixty who finish their handshakes, ask once, and stay.
 spawn "${NS[srv]}" crowd python3 -c '
 import socket, ssl, time
