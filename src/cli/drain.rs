@@ -76,7 +76,7 @@ pub(super) struct UndrainArgs {
     /// Take back what was set for this zone alone
     #[arg(long, value_name = "NAME")]
     zone: Option<String>,
-    /// Who does it [default: LOGIN@HOST]
+    /// Who does it [default: the login name, and the host]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
     #[command(flatten)]
@@ -97,7 +97,7 @@ struct WhyArgs {
     /// In this zone alone
     #[arg(long, value_name = "NAME")]
     zone: Option<String>,
-    /// Who does it [default: LOGIN@HOST]
+    /// Who does it [default: the login name, and the host]
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
 }

@@ -1,7 +1,7 @@
 //! How the answer to one question of one client comes about, step by step, and what the answer is.
 //!
 //! Nothing here decides anything: a name is found by [`Table::find`], its scope is told by the plan, rows and shapes by
-//! the deck, and the answer is what a [`Responder`] of its own says to the client's query, access rules included. So
+//! the deck, and the answer is what a `Responder` of its own says to the client's query, access rules included. So
 //! what is printed is what a query would get, and asking moves nobody's cursor.
 //!
 //! | word | meaning |
@@ -12,7 +12,7 @@
 //! | [`DealStory`] | the deck an answer is dealt from: its shape for this client, and the rows that come next |
 //! | [`ReplyStory`] | what the query got |
 //!
-//! [`routes`] is the same over HTTP.
+//! [`routes()`] is the same over HTTP.
 
 mod name;
 mod reply;

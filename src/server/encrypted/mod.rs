@@ -17,7 +17,7 @@
 //! | `Certificate` | what all listeners present; replaced while they serve |
 //! | `Watch` | looks at its files, and replaces it when they change |
 //! | `Follower` | the thread on which that happens |
-//! | [`Encryption`] | what all encrypted listeners have in common |
+//! | `Encryption` | what all encrypted listeners have in common |
 //! | `Session` | what the workers of one listener encrypt with |
 //! | `Worker` | one thread of a listener: a runtime, a socket |
 //! | `Crew` | a worker's tasks; a connection's ends alone, however it ends, any other that ends ends the worker |
