@@ -75,7 +75,9 @@ impl Running {
     /// Waits until it says where it answers.
     async fn address(&self) -> SocketAddr {
         let printed = self.prints("answering over UDP and TCP address=").await;
-        printed.split("address=").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+        // Other addresses may have been told before, such as the HTTP side's where it is taken.
+        let rest = printed.split("answering over UDP and TCP address=").nth(1).unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// Sends a signal and waits for the end: exit code, and how long it took.
