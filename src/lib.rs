@@ -24,12 +24,14 @@
 //! | | [`discovery`] | asks several nodes for their lists and merges them: which nodes there are, and where |
 //! | | [`health`] | probes every node: which of them serve |
 //! | the askers' side | [`server`] | sockets, packets, EDNS, counters; the general path through hickory |
+//! | the operators' side | [`http_error`] | a request over HTTP that is not done |
 //! | | [`explain`] | how an answer comes about, step by step |
 //! | | [`overrides`] | steering by hand: who is drained or held up, and when a drained node may be stopped |
 //! | around | [`journal`] | the last changes, with their causes |
 //! | | [`state`] | the last topology on disk, for a start while the cluster is out of reach |
 //! | | [`sim`] | a simulated cluster on loopback addresses: the demo and the tests run on it |
 //! | | [`telemetry`] | logs |
+//! | | [`query_log`] | queries and what they became, for a file or a dnstap reader |
 //! | | [`reload`] | who asks for a reload, files that ask for it themselves, what differs |
 //! | | [`handover`] | everything goes from a running process to the one that replaces it |
 //! | | [`service`] | what a supervisor is told of us, the sockets it passes, giving root up |
@@ -47,7 +49,7 @@
 //!   no random numbers but from a generator passed in.
 //! - `discovery` and `health` know `config`, `model`, `http` and `journal`, never each other.
 //! - `server` knows `table`, never where a Table comes from.
-//! - Only `controller`, `app` and `cli` see all.
+//! - Only `controller`, `admin`, `app` and `cli` see all.
 //! - reqwest stays in `http`, figment in `config`, hickory-server in the general path of `server`.
 //!
 //! # Rules that hold everywhere
@@ -69,6 +71,7 @@ pub mod explain;
 pub mod handover;
 pub mod health;
 pub mod http;
+pub mod http_error;
 pub mod journal;
 pub mod model;
 pub mod overrides;

@@ -29,10 +29,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Sight, Site,
-    reply::{Problem, json_text},
+    reply::json_text,
     status::{self, Events, Queries},
 };
-use crate::journal::Change;
+use crate::{http_error::HttpError, journal::Change};
 
 /// Streams at once: some people's pages. A quarter of the connections there may be, so that they keep nobody out.
 const STREAMS: usize = 32;
@@ -61,10 +61,10 @@ pub(super) async fn follow(
     State(site): State<Arc<Site>>,
     Query(asked): Query<Since>,
     headers: HeaderMap,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<impl IntoResponse, HttpError> {
     let Some(seat) = site.streams.enter() else {
         let error = format!("{STREAMS} clients follow the events already; ask for /events.json every now and then");
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error));
+        return Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, error));
     };
     let seen = headers.get("last-event-id").and_then(|seen| seen.to_str().ok()?.parse().ok());
     let latest = site.sight.journal.latest();

@@ -14,10 +14,8 @@ use axum::{
 };
 use tokio::time::timeout;
 
-use super::{
-    reply::{Problem, complete},
-    token::TokenFile,
-};
+use super::{reply::complete, token::TokenFile};
+use crate::http_error::HttpError;
 
 /// How long a request may take, the reading of its body included: longer than a reload, which reads files and binds
 /// addresses, ever should. Streams of events begin within it.
@@ -35,7 +33,7 @@ pub(super) async fn guard(State(token): State<Option<Arc<TokenFile>>>, request: 
     let response = match allowed {
         Ok(()) => timeout(REQUEST_WITHIN, next.run(request)).await.unwrap_or_else(|_| {
             let error = format!("not done within {} seconds", REQUEST_WITHIN.as_secs());
-            Problem::new(StatusCode::GATEWAY_TIMEOUT, error).into_response()
+            HttpError::new(StatusCode::GATEWAY_TIMEOUT, error).into_response()
         }),
         Err(problem) => {
             let is_unknown = problem.status == StatusCode::UNAUTHORIZED;
@@ -65,7 +63,7 @@ async fn tell_error(response: Response) -> Response {
     let text = to_bytes(body, LONGEST_ERROR).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let error = if text.is_empty() { status.canonical_reason().unwrap_or("not done") } else { &*text };
-    let mut told = Problem::new(status, error).into_response();
+    let mut told = HttpError::new(status, error).into_response();
     // As the methods that are allowed.
     for (name, value) in &parts.headers {
         if !told.headers().contains_key(name) && *name != CONTENT_LENGTH {
@@ -75,7 +73,7 @@ async fn tell_error(response: Response) -> Response {
     told
 }
 
-fn may(token: Option<&TokenFile>, request: &Request) -> Result<(), Problem> {
+fn may(token: Option<&TokenFile>, request: &Request) -> Result<(), HttpError> {
     let headers = request.headers();
     if let Some(token) = token
         && !OPEN.contains(&request.uri().path())
@@ -86,13 +84,13 @@ fn may(token: Option<&TokenFile>, request: &Request) -> Result<(), Problem> {
                 None => "a token is needed: Authorization: Bearer TOKEN, or as the password of a browser's dialogue",
                 Some(_) => "that is not the token: it is in the file that admin.token_file names",
             };
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, error));
+            return Err(HttpError::new(StatusCode::UNAUTHORIZED, error));
         }
     }
     // A page whose name was bound to a loopback address after it was loaded is of the same origin, but tells its name.
     if token.is_none() && !OPEN.contains(&request.uri().path()) && !is_for_loopback(headers) {
         let error = "without a token, only requests whose Host is localhost or a loopback address are answered";
-        return Err(Problem::new(StatusCode::FORBIDDEN, error));
+        return Err(HttpError::new(StatusCode::FORBIDDEN, error));
     }
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(());
@@ -100,7 +98,7 @@ fn may(token: Option<&TokenFile>, request: &Request) -> Result<(), Problem> {
     // Pages of other sites can send forms and texts to any address, with the browser's password; JSON they cannot.
     if !is_json(headers) {
         let error = "a request that changes something needs the header Content-Type: application/json";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+        return Err(HttpError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@
 //! | GET `/events` | changes as they come, and every second a [`Brief`]: server-sent events (`events`) |
 //! | POST `/reload` | loads everything anew; `{"result": "..."}`, or why nothing changed |
 //!
-//! More comes from whoever has it: [`Hands::routes`]. What is wrong is told as `{"error": "..."}` ([`Problem`]). Times
+//! More comes from whoever has it: [`Hands::routes`]. What is wrong is told as `{"error": "..."}` ([`HttpError`](crate::http_error::HttpError)). Times
 //! are RFC 3339 in UTC, durations seconds.
 //!
 //! | word | meaning |
@@ -66,16 +66,15 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::{events::Streams, life::Life, metrics::Format, reply::json_text};
-use crate::service::Pulse;
+use crate::{http_error::HttpError, service::Pulse};
 
 pub use events::{Brief, ZoneBrief};
 pub use listen::{BindError, Bound, Listeners, bind, bind_with};
 pub use page::{NodeSwitch, SwitchError};
-pub use reply::Problem;
 pub use sight::{Reloads, Sight, ZoneSight};
 pub use status::{
-    Events, FamilyStatus, LastReload, Listening, NodeStatus, OverrideStatus, Queries, ReloadStatus, ScopeStatus,
-    ServerStatus, Status, VERDICTS, ZoneStatus, rfc3339,
+    Events, FamilyStatus, LastReload, Listening, NodeStatus, Queries, ReloadStatus, ScopeStatus, ServerStatus, Status,
+    VERDICTS, ZoneStatus, rfc3339,
 };
 pub use token::{LOOK_EVERY as TOKEN_LOOK_EVERY, Token, TokenError};
 
@@ -156,24 +155,24 @@ impl Bound {
     }
 }
 
-async fn missing(uri: Uri) -> Problem {
+async fn missing(uri: Uri) -> HttpError {
     let what = "/ for people, /metrics, /livez, /readyz, /status.json, /events.json, /events, /overrides, /explain, and \
                 /reload to POST to";
     // What was asked for may be long.
     let path: String = uri.path().chars().take(100).collect();
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no {path} here; there are {what}"))
+    HttpError::new(StatusCode::NOT_FOUND, format!("there is no {path} here; there are {what}"))
 }
 
-async fn not_allowed(method: Method, uri: Uri) -> Problem {
+async fn not_allowed(method: Method, uri: Uri) -> HttpError {
     let path: String = uri.path().chars().take(100).collect();
     let right = if method == Method::GET { "POST" } else { "GET" };
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is not for {method}; try {right}"))
+    HttpError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} is not for {method}; try {right}"))
 }
 
-async fn live(State(site): State<Arc<Site>>) -> Result<&'static str, Problem> {
+async fn live(State(site): State<Arc<Site>>) -> Result<&'static str, HttpError> {
     let Some(silent) = site.life.hangs() else { return Ok("live\n") };
     let error = format!("the controller has not got on for {} seconds", silent.as_secs());
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))
+    Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, error))
 }
 
 async fn ready(State(site): State<Arc<Site>>) -> Response {
@@ -191,37 +190,43 @@ async fn ready(State(site): State<Arc<Site>>) -> Response {
 }
 
 /// Makes a reply on a thread that may be busy for a while; one after another.
-async fn render<T: Send + 'static>(site: &Site, make: impl FnOnce(&Sight) -> T + Send + 'static) -> Result<T, Problem> {
-    let failed = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a fault of this program; its log tells more");
-    let _turn =
-        site.renders.acquire().await.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server stops"))?;
+async fn render<T: Send + 'static>(
+    site: &Site,
+    make: impl FnOnce(&Sight) -> T + Send + 'static,
+) -> Result<T, HttpError> {
+    let failed = |_| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "a fault of this program; its log tells more");
+    let _turn = site
+        .renders
+        .acquire()
+        .await
+        .map_err(|_| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "the server stops"))?;
     let sight = site.sight.clone();
     tokio::task::spawn_blocking(move || make(&sight)).await.map_err(failed)
 }
 
-async fn tell_metrics(State(site): State<Arc<Site>>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn tell_metrics(State(site): State<Arc<Site>>, headers: HeaderMap) -> Result<Response, HttpError> {
     let format = Format::of(&headers);
     let text = render(&site, move |sight| metrics::scrape(sight, format)).await?;
     Ok(([(CONTENT_TYPE, format.media_type())], text).into_response())
 }
 
-async fn tell_status(State(site): State<Arc<Site>>) -> Result<Response, Problem> {
+async fn tell_status(State(site): State<Arc<Site>>) -> Result<Response, HttpError> {
     let text = render(&site, |sight| serde_json::to_string(&Status::of(sight, SystemTime::now()))).await?;
-    let failed = |error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("a fault of this program: {error}"));
+    let failed = |error| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("a fault of this program: {error}"));
     Ok(json_text(text.map_err(failed)?))
 }
 
-async fn reload(State(site): State<Arc<Site>>) -> Result<Json<Value>, Problem> {
+async fn reload(State(site): State<Arc<Site>>) -> Result<Json<Value>, HttpError> {
     let Some(hand) = site.reload.clone() else {
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "this server has no configuration to load anew"));
+        return Err(HttpError::new(StatusCode::NOT_IMPLEMENTED, "this server has no configuration to load anew"));
     };
     // A task of its own: a client that goes away does not leave it half done.
     match tokio::spawn(async move { hand.reload().await }).await {
         Ok(Ok(result)) => Ok(Json(json!({ "result": result }))),
-        Ok(Err(reason)) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason)),
+        Ok(Err(reason)) => Err(HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, reason)),
         Err(_) => {
             let error = "a fault of this program: the reload ended before it was done; the log tells more";
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))
+            Err(HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error))
         }
     }
 }

@@ -1,9 +1,8 @@
 //! What every reply is like.
 
 use axum::{
-    Json,
     http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        HeaderMap, HeaderName, HeaderValue,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
             X_FRAME_OPTIONS,
@@ -11,7 +10,6 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use serde_json::json;
 
 /// Of every reply, unless its handler says otherwise. Nothing here is for caches, for other sites' pages, or to be taken
 /// for anything but what it says it is; the page loads what it needs from here alone.
@@ -31,28 +29,6 @@ const HEADERS: [(HeaderName, &str); 5] = [
 pub(super) fn complete(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
-    }
-}
-
-/// A request that is not done: `{"error": "..."}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The reply's status.
-    pub status: StatusCode,
-    /// One sentence: what is wrong, and what would be right.
-    pub error: String,
-}
-
-impl Problem {
-    /// A problem.
-    pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Problem { status, error: error.into() }
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.error }))).into_response()
     }
 }
 

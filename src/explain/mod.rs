@@ -33,6 +33,7 @@ use crate::{
 
 pub use name::{DealStory, NameStory};
 pub use reply::ReplyStory;
+pub(crate) use reply::rcode;
 pub use routes::{Explainer, routes};
 
 /// Names told of: the one asked for and as many targets of aliases as a query would follow.

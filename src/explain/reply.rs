@@ -102,7 +102,8 @@ fn query(question: &Question) -> Vec<u8> {
     packet
 }
 
-fn rcode(code: ResponseCode) -> String {
+/// As its mnemonic, the way dig prints it.
+pub(crate) fn rcode(code: ResponseCode) -> String {
     match code {
         ResponseCode::NoError => "NOERROR".to_owned(),
         ResponseCode::NXDomain => "NXDOMAIN".to_owned(),

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use super::{Explanation, Question, explain};
-use crate::{config::ServerConfig, table::Table};
+use crate::{config::ServerConfig, http_error::HttpError, table::Table};
 
 /// Explanations made at once: that of the largest cluster takes a core for some hundredths of a second, and probes run on
 /// the same cores.
@@ -99,15 +99,15 @@ pub fn routes(explainer: Explainer) -> Router {
 async fn answer(
     State(explainer): State<Explainer>,
     variables: Result<Query<Variables>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let wrong = |error| Problem { status: StatusCode::BAD_REQUEST, error };
+) -> Result<Response, HttpError> {
+    let wrong = |error: String| HttpError::new(StatusCode::BAD_REQUEST, error);
     let Query(variables) = variables.map_err(|error| wrong(error.body_text()))?;
     let question = Question::read(&variables.name, variables.r#type.as_deref(), variables.client.as_deref());
     let question = question.map_err(wrong)?;
     // Nobody closes the semaphore; without a turn it would merely be made at the same time as another.
     let _turn = explainer.turns.clone().acquire_owned().await.ok();
     let told = spawn_blocking(move || told(&explainer.explain(&question), variables.format)).await;
-    told.map_err(|error| Problem { status: StatusCode::INTERNAL_SERVER_ERROR, error: error.to_string() })
+    told.map_err(|error| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 fn told(explanation: &Explanation, format: Option<Format>) -> Response {
@@ -118,17 +118,5 @@ fn told(explanation: &Explanation, format: Option<Format>) -> Response {
             Json(serde_json::json!({ "lines": text.lines().collect::<Vec<_>>() })).into_response()
         }
         Some(Format::Json) | None => Json(explanation).into_response(),
-    }
-}
-
-/// A question that cannot be understood, or no explanation.
-struct Problem {
-    status: StatusCode,
-    error: String,
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        (self.status, Json(serde_json::json!({ "error": self.error }))).into_response()
     }
 }

@@ -15,11 +15,9 @@ use axum::{
     body::Bytes,
     extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
-    response::{IntoResponse, Response},
     routing::get,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::{
     departures::Departures,
@@ -29,6 +27,7 @@ use super::{
     store::{Refused, Removed, Store},
 };
 use crate::{
+    http_error::HttpError,
     model::{Action, Origin, Override, Target},
     table::Table,
 };
@@ -58,31 +57,22 @@ pub fn routes(api: Api) -> Router {
         .with_state(api)
 }
 
-/// A request that is not fulfilled: a status and one sentence.
-struct Problem(StatusCode, String);
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        (self.0, Json(json!({ "error": self.1 }))).into_response()
-    }
+fn wrong(error: impl ToString) -> HttpError {
+    HttpError::new(StatusCode::BAD_REQUEST, error.to_string())
 }
 
-fn wrong(error: impl ToString) -> Problem {
-    Problem(StatusCode::BAD_REQUEST, error.to_string())
-}
-
-impl From<Refused> for Problem {
+impl From<Refused> for HttpError {
     fn from(refused: Refused) -> Self {
         let status = match refused {
             Refused::Full | Refused::OfFile { .. } => StatusCode::CONFLICT,
             Refused::Nothing(..) => StatusCode::NOT_FOUND,
             Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Problem(status, refused.to_string())
+        HttpError::new(status, refused.to_string())
     }
 }
 
-impl From<QueryRejection> for Problem {
+impl From<QueryRejection> for HttpError {
     fn from(rejection: QueryRejection) -> Self {
         wrong(rejection.body_text())
     }
@@ -153,7 +143,7 @@ async fn list(State(api): State<Api>) -> Json<List> {
     Json(List { overrides: api.store.current().iter().filter(|known| !known.is_over(now)).map(listed).collect() })
 }
 
-async fn set(State(api): State<Api>, body: Bytes) -> Result<Json<SetReply>, Problem> {
+async fn set(State(api): State<Api>, body: Bytes) -> Result<Json<SetReply>, HttpError> {
     let order: Order = serde_json::from_slice(&body).map_err(|error| {
         wrong(format!(
             "the body is no override ({error}); write {{\"target\": \"10.0.0.1\", \"action\": \"drain\", ...}}"
@@ -215,7 +205,7 @@ fn overruled(
 }
 
 /// All faults in one sentence.
-fn faults(faults: Vec<Fault>) -> Problem {
+fn faults(faults: Vec<Fault>) -> HttpError {
     let told: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.key, fault.message)).collect();
     wrong(told.join("; "))
 }
@@ -231,7 +221,7 @@ struct Named {
 }
 
 impl Named {
-    fn target(&self) -> Result<Target, Problem> {
+    fn target(&self) -> Result<Target, HttpError> {
         self.target.parse().map_err(|error| wrong(format!("target: {error}")))
     }
 
@@ -245,7 +235,7 @@ impl Named {
 async fn remove(
     State(api): State<Api>,
     named: Result<Query<Named>, QueryRejection>,
-) -> Result<Json<RemoveReply>, Problem> {
+) -> Result<Json<RemoveReply>, HttpError> {
     let Query(named) = named?;
     let (target, zone) = (named.target()?, named.zone());
     let action = named.action.as_deref().map(str::parse::<Action>).transpose().map_err(wrong)?;
@@ -263,7 +253,10 @@ async fn remove(
     Ok(Json(RemoveReply { removed: removed.iter().map(Told::from).collect(), warnings }))
 }
 
-async fn stand(State(api): State<Api>, named: Result<Query<Named>, QueryRejection>) -> Result<Json<Standing>, Problem> {
+async fn stand(
+    State(api): State<Api>,
+    named: Result<Query<Named>, QueryRejection>,
+) -> Result<Json<Standing>, HttpError> {
     let Query(named) = named?;
     let (target, zone, table) = (named.target()?, named.zone(), api.table.load_full());
     if let Some(unknown) = reach::unknown_zone(&table, zone.as_deref()) {

@@ -223,8 +223,8 @@ fn offset_minutes(text: &str) -> Option<i64> {
 }
 
 /// An override as JSON, on disk and over HTTP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Told {
     /// As [`Target`] prints it.
     pub target: String,

@@ -1,4 +1,5 @@
-//! One answer to one packet: the same for every transport and for tests.
+//! One answer to one packet: the same for every transport and for tests. In one piece, so that the way of a usual query
+//! and where it leaves it for the rarer ones are seen together.
 
 use std::sync::Arc;
 

@@ -12,22 +12,23 @@ use std::{
 
 /// Every module, from the bottom up, and the modules it may know: only ones above it here. `*` knows all.
 const LAYERS: &[(&str, &str)] = &[
-    ("model", ""),                                      // plain values
-    ("config", "model"),                                // what operators wrote
-    ("zone", "config"),                                 // zone files, labels
-    ("plan", "config model"),                           // who is answered, and in which order
-    ("table", "config model plan zone"),                // everything all zones can answer, compiled
-    ("http", "config model"),                           // one GET to one node
-    ("journal", "model"),                               // the last changes
-    ("discovery", "config http journal model"),         // which nodes there are
-    ("health", "config http journal model"),            // which of them serve
+    ("model", ""),                                                 // plain values
+    ("config", "model"),                                           // what operators wrote
+    ("zone", "config"),                                            // zone files, labels
+    ("plan", "config model"),                                      // who is answered, and in which order
+    ("table", "config model plan zone"),                           // everything all zones can answer, compiled
+    ("http", "config model"),                                      // one GET to one node
+    ("journal", "model"),                                          // the last changes
+    ("discovery", "config http journal model"),                    // which nodes there are
+    ("health", "config http journal model"),                       // which of them serve
     ("server", "config model table"), // packets in, replies out; knows nothing of where the Table comes from
-    ("explain", "config model plan server table zone"), // how an answer comes about: asks as a query does
+    ("http_error", ""),               // a request over HTTP that is not done
+    ("explain", "config http_error model plan server table zone"), // how an answer comes about: asks as a query does
     ("handover", "config model server"), // what goes from one process to the next; knows nothing of who takes it
     ("state", "config model"),        // the last topology on disk
     ("reload", "config"),             // who asks for a reload, files, what differs
     // Steering by hand: what operators forced, and whether they have it.
-    ("overrides", "config journal model plan reload state table"),
+    ("overrides", "config http_error journal model plan reload state table"),
     ("sim", ""),                            // a simulated cluster: must not share the server's mistakes
     ("telemetry", "config"),                // logs, in the format that is configured
     ("query_log", "config server"),         // copies of queries and replies, to a file or a reader
@@ -43,7 +44,7 @@ const LAYERS: &[(&str, &str)] = &[
 /// Crates that these places only may use, so that they can be replaced, and their quirks stay there.
 const ONLY_IN: &[(&str, &str)] = &[
     ("reqwest", "http.rs cli/client.rs"), // towards the nodes, and towards another server of this program
-    ("axum", "admin/ explain/routes.rs overrides/api.rs"),
+    ("axum", "http_error.rs admin/ explain/routes.rs overrides/api.rs"),
     ("prometheus_client", "admin/metrics/"),
     ("figment", "config/load.rs"),
     ("toml", "config/ overrides/file.rs"),

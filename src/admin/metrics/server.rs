@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::SystemTime};
 
 use super::{
-    super::{Sight, status::origin},
+    super::Sight,
     families::{Families, Labels},
 };
 use crate::model::{Action, Origin};
@@ -24,19 +24,19 @@ pub(super) fn tell(sight: &Sight, to: &mut Families<'_>) -> fmt::Result {
     let octets: usize = sight.table.load().zones().map(|zone| zone.octets()).sum();
     to.gauge("alternator_dns_table_bytes", "Memory of the answers that are served, octets", octets as f64)?;
     reloads(sight, to)?;
-    let mut overrides: BTreeMap<(String, &str), f64> = BTreeMap::new();
+    let mut overrides: BTreeMap<(String, String), f64> = BTreeMap::new();
     for known in [Action::Drain, Action::ForceUp] {
-        overrides.extend([Origin::Api, Origin::File].map(|from| ((known.to_string(), origin(from)), 0.0)));
+        overrides.extend([Origin::Api, Origin::File].map(|from| ((known.to_string(), from.to_string()), 0.0)));
     }
     for known in sight.overrides.borrow().iter() {
-        *overrides.entry((known.action.to_string(), origin(known.origin))).or_default() += 1.0;
+        *overrides.entry((known.action.to_string(), known.origin.to_string())).or_default() += 1.0;
     }
     to.gauges(
         "alternator_dns_overrides",
         "What operators forced, begun or not, by action and how it came here",
         overrides
             .iter()
-            .map(|((action, origin), count)| (vec![("action", action.as_str()), ("origin", *origin)], *count)),
+            .map(|((action, origin), count)| (vec![("action", action.as_str()), ("origin", origin.as_str())], *count)),
     )
 }
 

@@ -11,7 +11,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::admin::Problem;
+use crate::http_error::HttpError;
 
 /// Queries a second that can be asked for: enough for the charts, next to nothing for the machine.
 const MOST_QUERIES: u32 = 1000;
@@ -85,7 +85,7 @@ async fn tell(State(switch): Switch) -> Json<Demo> {
 async fn switch_node(
     State(switch): Switch,
     wanted: Result<Json<SwitchNode>, JsonRejection>,
-) -> Result<Json<Demo>, Problem> {
+) -> Result<Json<Demo>, HttpError> {
     let Json(SwitchNode { address, run }) =
         wanted.map_err(|error| unreadable(&error, r#"{"address": "127.0.1.111", "run": false}"#))?;
     switch.switch(address, run).await.map_err(|error| {
@@ -93,7 +93,7 @@ async fn switch_node(
             SwitchError::Unknown(_) => StatusCode::NOT_FOUND,
             SwitchError::Port(..) => StatusCode::CONFLICT,
         };
-        Problem::new(status, error.to_string())
+        HttpError::new(status, error.to_string())
     })?;
     Ok(tell(State(switch)).await)
 }
@@ -101,16 +101,16 @@ async fn switch_node(
 async fn ask_queries(
     State(switch): Switch,
     wanted: Result<Json<AskQueries>, JsonRejection>,
-) -> Result<Json<Demo>, Problem> {
+) -> Result<Json<Demo>, HttpError> {
     let Json(AskQueries { per_second }) = wanted.map_err(|error| unreadable(&error, r#"{"per_second": 50}"#))?;
     if per_second > MOST_QUERIES {
         let error = format!("per_second: {per_second} is more than the demo asks itself; at most {MOST_QUERIES}");
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error));
+        return Err(HttpError::new(StatusCode::UNPROCESSABLE_ENTITY, error));
     }
     switch.ask(per_second);
     Ok(tell(State(switch)).await)
 }
 
-fn unreadable(error: &JsonRejection, right: &str) -> Problem {
-    Problem::new(error.status(), format!("{}; such as {right} would do", error.body_text()))
+fn unreadable(error: &JsonRejection, right: &str) -> HttpError {
+    HttpError::new(error.status(), format!("{}; such as {right} would do", error.body_text()))
 }

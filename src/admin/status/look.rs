@@ -8,11 +8,12 @@ use std::{
 
 use super::{
     super::{Sight, ZoneSight},
-    Events, FamilyStatus, LastReload, Listening, NodeStatus, OverrideStatus, Queries, ReloadStatus, ScopeStatus,
-    ServerStatus, Status, ZoneStatus,
+    Events, FamilyStatus, LastReload, Listening, NodeStatus, Queries, ReloadStatus, ScopeStatus, ServerStatus, Status,
+    ZoneStatus,
 };
 use crate::{
-    model::{Node, NodeState, Origin, Override, Scope, Source, rfc3339},
+    model::{Node, NodeState, Scope, Source, rfc3339},
+    overrides,
     plan::{FamilyPlan, ScopePlan, Serving, Verdict},
     server::Outcome,
     table::{CompiledZone, ZonePlan},
@@ -30,14 +31,6 @@ pub(in crate::admin) fn word(verdict: &Verdict) -> &'static str {
         Verdict::Remembered => "remembered",
         Verdict::Drained(_) => "drained",
         Verdict::Forced(_) => "forced",
-    }
-}
-
-/// The word for an origin.
-pub(in crate::admin) fn origin(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Api => "api",
-        Origin::File => "file",
     }
 }
 
@@ -62,7 +55,8 @@ impl Status {
             .map(|zone| {
                 let name = zone_name(zone);
                 let sight = sights.iter().find(|sight| sight.name == name);
-                let forced = |node: &Node| overrides.in_force(&name, node, now).map(|forced| told(forced));
+                let forced =
+                    |node: &Node| overrides.in_force(&name, node, now).map(|forced| overrides::Told::from(&**forced));
                 ZoneStatus::of(zone, sight, leads.get(&name), &forced)
             })
             .collect();
@@ -71,7 +65,7 @@ impl Status {
             server: ServerStatus::of(sight, now),
             queries: Queries::of(sight),
             zones,
-            overrides: overrides.iter().map(|known| told(known)).collect(),
+            overrides: overrides.iter().map(|known| overrides::Told::from(&**known)).collect(),
             events: Events { latest: *sight.journal.latest().borrow() },
         }
     }
@@ -130,7 +124,7 @@ impl ZoneStatus {
         zone: &CompiledZone,
         sight: Option<&ZoneSight>,
         leads: Option<&HashMap<IpAddr, u64>>,
-        forced: &dyn Fn(&Node) -> Option<OverrideStatus>,
+        forced: &dyn Fn(&Node) -> Option<overrides::Told>,
     ) -> Self {
         let plan = &zone.plan;
         let health = sight.map(|sight| sight.health.borrow().clone());
@@ -203,19 +197,5 @@ fn family(zone: &CompiledZone, plan: &ZonePlan, scope: &ScopePlan, family: &Fami
         },
         FamilyPlan::Unready => FamilyStatus { serving: "unready".to_owned(), ttl, ..FamilyStatus::default() },
         FamilyPlan::Absent => FamilyStatus { serving: "absent".to_owned(), ttl, ..FamilyStatus::default() },
-    }
-}
-
-fn told(known: &Override) -> OverrideStatus {
-    OverrideStatus {
-        target: known.target.to_string(),
-        action: known.action.to_string(),
-        zone: known.zone.clone(),
-        from: rfc3339(known.from),
-        until: known.until.map(rfc3339),
-        set_at: rfc3339(known.set_at),
-        by: known.by.clone(),
-        reason: known.reason.clone(),
-        origin: origin(known.origin).to_owned(),
     }
 }

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::overrides;
+
 pub use crate::model::rfc3339;
-pub(super) use look::{is_ready, leads, origin, word, zone_name};
+pub(super) use look::{is_ready, leads, word, zone_name};
 
 /// Everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,7 +24,7 @@ pub struct Status {
     /// The zones, by name.
     pub zones: Vec<ZoneStatus>,
     /// What operators forced, in force or not.
-    pub overrides: Vec<OverrideStatus>,
+    pub overrides: Vec<overrides::Told>,
     /// The journal.
     pub events: Events,
 }
@@ -146,7 +148,7 @@ pub struct NodeStatus {
     pub weight: Option<f64>,
     /// The override in force.
     #[serde(rename = "override")]
-    pub forced: Option<OverrideStatus>,
+    pub forced: Option<overrides::Told>,
 }
 
 /// What one chain answers.
@@ -179,30 +181,6 @@ pub struct FamilyStatus {
     pub serving: String,
     /// TTL of the answers, seconds.
     pub ttl: u32,
-}
-
-/// What an operator forced.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct OverrideStatus {
-    /// The nodes meant: an address, a network, `dc1/rack1`, `dc1`, or a pattern.
-    pub target: String,
-    /// `drain` or `force-up`.
-    pub action: String,
-    /// The zone meant; `None` = all.
-    pub zone: Option<String>,
-    /// When it begins, RFC 3339.
-    pub from: String,
-    /// When it ends; `None` = when somebody ends it.
-    pub until: Option<String>,
-    /// When it was decided.
-    pub set_at: String,
-    /// Who decided.
-    pub by: String,
-    /// Why.
-    pub reason: String,
-    /// `api` or `file`.
-    pub origin: String,
 }
 
 /// The journal.

@@ -10,6 +10,7 @@ use hickory_proto::{op::ResponseCode, rr::Name};
 use serde_json::{Value, json};
 
 use super::{super::clean, Instance, Sight, View, Zone, asking::Failure};
+use crate::explain::rcode;
 
 /// One tick of the epochs' clock, which counts since 1970 (the controller has it).
 const EPOCH_TICK: Duration = Duration::from_millis(40);
@@ -225,17 +226,6 @@ fn told_view(view: &View, of_all: &BTreeSet<&String>) -> String {
 
 fn told(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_owned()
-}
-
-/// As its mnemonic, the way dig prints it.
-fn rcode(code: ResponseCode) -> String {
-    match code {
-        ResponseCode::NoError => "NOERROR".to_owned(),
-        ResponseCode::NXDomain => "NXDOMAIN".to_owned(),
-        ResponseCode::ServFail => "SERVFAIL".to_owned(),
-        ResponseCode::Refused => "REFUSED".to_owned(),
-        other => other.to_string(),
-    }
 }
 
 fn plural(count: usize) -> &'static str {

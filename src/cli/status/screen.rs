@@ -10,7 +10,10 @@ use super::{
     Change,
     rates::Rates,
 };
-use crate::admin::{FamilyStatus, NodeStatus, OverrideStatus, ScopeStatus, ServerStatus, Status, ZoneStatus};
+use crate::{
+    admin::{FamilyStatus, NodeStatus, ScopeStatus, ServerStatus, Status, ZoneStatus},
+    overrides,
+};
 
 /// Racks with more nodes than this show only those that are not simply up.
 const NODES_TOLD: usize = 12;
@@ -198,7 +201,7 @@ fn count(family: &FamilyStatus) -> String {
     format!("{} node{plural}", family.nodes.len())
 }
 
-fn about_override(known: &OverrideStatus) -> String {
+fn about_override(known: &overrides::Told) -> String {
     let zone = known.zone.as_deref().map(|zone| format!(" in {zone}")).unwrap_or_default();
     let until = known.until.as_deref().map_or(String::new(), |until| format!(" until {}", second(until)));
     let reason = if known.reason.is_empty() { String::new() } else { format!(": {}", known.reason) };

@@ -1,4 +1,5 @@
-//! One thread's listener and connections.
+//! One thread's listener and connections. In one piece: accepting, serving, closing and leaving them to another process
+//! share the places and the poll.
 
 use std::{
     io::{self, ErrorKind},

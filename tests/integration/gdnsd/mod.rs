@@ -28,19 +28,19 @@
 //! | 023 weighted | weights, groups | no weights here; order and groups: `distribution::every_node_leads_equally_often_in_every_pass`, `distribution::every_node_of_another_rack_comes_second_equally_often` |
 //! | 024 dync | answers made at run time | `scenarios::a_datacenters_name_is_answered_with_its_nodes_only` |
 //! | 025 metafo | datacenters in order | `names::chains_can_be_written_out_and_named`, `scenarios::a_chain_written_out_is_walked_to_its_end_and_back` |
-//! | 026 org_inc | reload of included files | none: `$INCLUDE` is refused, and files are read at the start |
+//! | 026 org_inc | reload of included files | `reload::triggers::a_hang_up_picks_up_a_new_zone`; `$INCLUDE` is refused |
 //! | 027 to 035 monio | monitors: listening or not, HTTP or TCP, first or second | `incidents::a_node_that_refuses_is_answered_for_three_seconds_at_most`, `incidents::a_silent_node_is_answered_for_three_seconds_at_most`, `incidents::a_node_with_status_500_is_answered_for_three_seconds_at_most`, `incidents::a_rack_that_refuses_falls_back_and_one_node_brings_it_back` |
 //! | 036 relax | sloppy data is served with a warning | none: it is refused with every problem told, `zone_files::every_problem_of_every_zone_file_is_told_at_once` |
 //! | 037 up_thresh | too many down at once | `incidents::silence_of_most_nodes_changes_no_answer_and_raises_an_alarm`, `incidents::a_node_that_refuses_leaves_while_the_others_are_silent` |
 //! | 038 cname | aliases to names of every kind | `zone_files::aliases_are_followed_as_far_as_they_are_ours`, `access::an_alias_leads_nobody_into_a_zone_that_is_closed_to_it` |
 //! | 039 clientsub | client subnets | `edns::options::client_subnets_are_echoed_with_scope_0`, `edns::options::malformed_client_subnets_are_formerr`, `edns::options::a_subnet_of_nobody_is_echoed` |
 //! | 040 geoip | answers by where askers are | none: no answer depends on a map |
-//! | 041 zruntime | zones that come and go | none: zones are read at the start |
+//! | 041 zruntime | zones that come and go | `reload::zones::a_zone_is_added_changed_deleted_and_added_again_and_the_others_are_untouched` |
 //! | 042 extmon, 043 extfile | monitors by program and by file | none: nodes are probed by this program itself |
-//! | 044 admin | states forced by hand | none: nothing is forced by hand yet |
+//! | 044 admin | states forced by hand | `overrides::force::nodes_racks_and_globs_are_drained_with_exceptions_and_come_back`, `overrides::force::datacenters_are_drained_and_forced_where_others_may_take_over`, `overrides::force::a_node_the_cluster_forgot_is_not_forced_back` |
 //! | 045 many zones | hundreds of zones | `gdnsd::simple::t045_many_zones_are_told_apart` |
 //! | 046 any | ANY | `gdnsd::records::t046_any_is_one_record_over_every_transport`, `protocol::any_is_one_hinfo_at_names_with_data` |
-//! | 048 gdnsdctl | stop and replace | `shutdown::sigterm_ends_the_program_and_what_was_received_is_answered`; no control program here |
+//! | 048 gdnsdctl | stop and replace | `shutdown::sigterm_ends_the_program_and_what_was_received_is_answered`, `reload::triggers::the_command_and_the_http_side_tell_what_came_of_it`, `replace::replacements_lose_no_query`, `replace::a_replacement_that_fails_at_any_point_changes_nothing`, `replace::one_replacement_at_a_time` |
 //! | 049 acme | challenges at run time | none: no records at run time |
 //! | 050, 051, 052 cookies | cookies, their sizes, without them, off | `gdnsd::bad::t050_cookies_go_with_every_other_option_over_tcp`, `edns::cookies::lengths_that_no_cookie_has_are_formerr`, `edns::cookies::long_lists_go_over_udp_to_those_who_bring_a_cookie`, `edns::cookies::a_server_without_cookies_ignores_the_option_whatever_it_holds` |
 //! | 053 tcp_states | hundreds of connections that misbehave | `tcp_states::every_good_client_is_answered_while_a_thousand_bad_ones_hold_what_they_can`, `tcp_states::every_bad_behaviour_has_its_reason` |
