@@ -24,7 +24,7 @@ use std::{
 
 use alternator_dns::{
     config::{Answers, Seed, ZoneConfig},
-    model::{ClusterView, Failure, Health, Listing, Member, Node, NodeHealth, NodeState, Scope, Source, Topology},
+    model::{ClusterView, Failure, Health, Member, Node, NodeHealth, NodeState, Scope, Source, Topology},
     table::{CompiledZone, Table, ZonePlan, ZoneSource, compile_zone, wire_name},
     zone::file::StaticZone,
 };
@@ -73,7 +73,7 @@ impl Cluster {
             .take(families as usize)
             {
                 let node = Node { address, datacenter: Some(dc.clone()), rack: Some(rack.clone()) };
-                topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+                topology.members.insert(address, Member::new(node));
                 health.nodes.insert(address, NodeHealth { state: NodeState::Up, ..NodeHealth::default() });
             }
         }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Seed,
-    model::{Health, Listing, Member, Node, NodeState, Scope, Source, Topology, is_usable_address},
+    model::{Health, Member, Node, NodeState, Scope, Source, Topology, is_usable_address},
 };
 
 /// Tells our files from others.
@@ -156,7 +156,7 @@ fn parse(text: &[u8], zone: &str, seeds: &[Seed]) -> Result<Remembered, String> 
             datacenter: line.datacenter.map(Into::into),
             rack: line.rack.map(Into::into),
         };
-        let member = Member { node, listing: Listing::Listed, served_before: line.serves };
+        let member = Member { served_before: line.serves, ..Member::new(node) };
         topology.members.insert(line.address, member);
     }
     for scope in file.scopes {
@@ -266,7 +266,7 @@ mod tests {
         for address in ["10.0.0.1", "fd00::1"] {
             let address: IpAddr = address.parse().unwrap();
             let node = Node { address, datacenter: Some("dc1".into()), rack: Some("r 1".into()) };
-            topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+            topology.members.insert(address, Member::new(node));
         }
         topology.seen.insert("dc1/r 1".parse().unwrap());
         topology

@@ -7,7 +7,7 @@ use std::{
 
 use alternator_dns::{
     config::{Answers, CookieConfig, CookiePolicy, Seed, ServerConfig, ZoneConfig},
-    model::{Access, ClusterView, Denied, Health, Listing, Member, Node, NodeHealth, NodeState, Source, Topology},
+    model::{Access, ClusterView, Denied, Health, Member, Node, NodeHealth, NodeState, Source, Topology},
     server::{Asker, Cookies, Settings, Transport},
     table::{CompiledZone, Table, ZonePlan, ZoneSource, compile_zone},
     zone::file::{self, StaticZone},
@@ -144,7 +144,7 @@ fn zone(apex: &str, records: &str, answers: Answers, access: Access) -> Compiled
         for number in 1..=count {
             let address: IpAddr = format!("{prefix}{number}").parse().unwrap();
             let node = Node { address, datacenter: Some("dc1".into()), rack: Some(rack.into()) };
-            topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+            topology.members.insert(address, Member::new(node));
             let state = if rack == "rack 3" { NodeState::Down } else { NodeState::Up };
             health.nodes.insert(address, NodeHealth { state, ..NodeHealth::default() });
         }

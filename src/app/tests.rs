@@ -7,7 +7,7 @@ use hickory_proto::rr::Name;
 use super::*;
 use crate::{
     config::{Seed, ServerConfig, ZoneConfig},
-    model::{Health, Listing, Member, Node, Scope, Topology},
+    model::{Health, Member, Node, Scope, Topology},
     state,
 };
 
@@ -24,7 +24,7 @@ async fn what_is_remembered_of_another_cluster_is_not_served() {
     let dir = tempfile::tempdir().unwrap();
     let mut topology = Topology::default();
     let node = Node { address: ours, datacenter: None, rack: None };
-    topology.members.insert(ours, Member { node, listing: Listing::Listed, served_before: true });
+    topology.members.insert(ours, Member { served_before: true, ..Member::new(node) });
     for (seed, remembered) in [(ours, 1), (other, 0)] {
         state::save(dir.path(), "z.test", &[Seed::Address(ours)], 7, &topology, &Health::default()).unwrap();
         let listen = vec!["127.0.0.1:0".parse().unwrap()];
@@ -42,7 +42,7 @@ async fn a_datacenter_gone_from_the_configuration_is_gone_from_the_names() {
     let dir = tempfile::tempdir().unwrap();
     let mut topology = Topology::default();
     let node = Node { address: seed, datacenter: Some("old".into()), rack: None };
-    topology.members.insert(seed, Member { node, listing: Listing::Listed, served_before: true });
+    topology.members.insert(seed, Member { served_before: true, ..Member::new(node) });
     topology.seen.extend(["old", "new"].map(|name| name.parse::<Scope>().unwrap()));
     state::save(dir.path(), "z.test", &[Seed::Address(seed)], 7, &topology, &Health::default()).unwrap();
     let mut zone = zone(seed);

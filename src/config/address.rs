@@ -76,6 +76,18 @@ pub(super) fn seed(text: &str) -> Result<Seed, String> {
     }
 }
 
+/// A name or address that a certificate may carry, or what is wrong with it.
+pub(super) fn server_name(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if let Some(address) = bare(text) {
+        return Ok(address.to_string());
+    }
+    match host_name(text) {
+        true => Ok(text.trim_end_matches('.').to_ascii_lowercase()),
+        false => Err(format!("{} is neither a host name nor an address; certificates carry these", quoted(text))),
+    }
+}
+
 /// An address without a port, IPv6 with or without brackets.
 fn bare(text: &str) -> Option<IpAddr> {
     match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {

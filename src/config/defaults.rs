@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 use hickory_proto::rr::Name;
 
 use super::{
-    AdminConfig, Answers, ClusterConfig, CookieConfig, HealthConfig, LogConfig, QueryLogConfig, RateLimitConfig,
-    Scheme, ServerConfig, TcpConfig, TlsConfig, ZoneConfig,
+    AdminConfig, Answers, ClusterConfig, CookieConfig, DiscoveryMode, HealthConfig, LogConfig, NodeTls, QueryLogConfig,
+    RateLimitConfig, Scheme, ServerConfig, TcpConfig, TlsConfig, ZoneConfig,
 };
 use crate::model::{Access, Prefixes};
 
@@ -98,6 +98,8 @@ impl ZoneConfig {
             cluster: ClusterConfig::default(),
             health: HealthConfig::default(),
             scopes: Vec::new(),
+            address_map: Vec::new(),
+            fallback_zone: None,
         }
     }
 }
@@ -112,6 +114,12 @@ impl Default for ClusterConfig {
             idle_interval: Duration::from_secs(1),
             datacenters: BTreeMap::new(),
             removal_cap: 0.5,
+            discovery: DiscoveryMode::Auto,
+            credentials: None,
+            tls: NodeTls::default(),
+            resolve_hostnames: false,
+            // Longer than an incident, shorter than the memory of whoever took the nodes away on purpose.
+            scope_retention: Duration::from_secs(60 * 60),
         }
     }
 }

@@ -38,6 +38,8 @@ pub(super) enum Section {
     ZoneAccess,
     /// `[[zones."NAME".scopes]]`
     Scope,
+    /// `[[zones."NAME".address_map]]`
+    AddressRule,
 }
 
 impl Section {
@@ -61,6 +63,7 @@ impl Section {
     pub(super) fn example(self) -> &'static str {
         match self {
             Section::ListenerAccess => "{ allow = [\"10.0.0.0/8\"] }",
+            Section::AddressRule => "{ from = \"10.0.0.0/24\", to = \"203.0.113.0/24\" }",
             _ => "{ label = \"web\", chain = [\"dc1\", \"cluster\"] }",
         }
     }
@@ -84,6 +87,7 @@ impl Section {
             Section::Health => format!("[{zone}.health]"),
             Section::ZoneAccess => format!("[{zone}.access]"),
             Section::Scope => format!("[[{zone}.scopes]]"),
+            Section::AddressRule => format!("[[{zone}.address_map]]"),
         }
     }
 }
@@ -167,7 +171,7 @@ impl Key {
             Section::ZoneAccess => "ACCESS__",
             Section::Cluster => "CLUSTER__",
             Section::Health => "HEALTH__",
-            Section::Root | Section::ListenerAccess | Section::Scope => return None,
+            Section::Root | Section::ListenerAccess | Section::Scope | Section::AddressRule => return None,
         };
         self.kind.fits_variable().then(|| format!("{PREFIX}{level}{}", self.name.to_ascii_uppercase()))
     }
@@ -175,7 +179,7 @@ impl Key {
     /// Where it stands, for a zone of that name.
     pub(super) fn path(&self, zone: &str) -> KeyPath {
         match self.section {
-            Section::Root | Section::ListenerAccess | Section::Scope => KeyPath::root(),
+            Section::Root | Section::ListenerAccess | Section::Scope | Section::AddressRule => KeyPath::root(),
             Section::Server => KeyPath::root().key("server"),
             Section::Cookies => KeyPath::root().key("server").key("cookies"),
             Section::Tcp => KeyPath::root().key("server").key("tcp"),
@@ -256,10 +260,12 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::Zone, "datacenter_failover", Kind::Switch, "false"),
     key(Section::Zone, "preferred_datacenter", Kind::Text, "\"dc1\""),
     key(Section::Zone, "preferred_rack", Kind::Text, "\"rack1\""),
+    key(Section::Zone, "fallback_zone", Kind::Text, "\"backup.internal\""),
     key(Section::Zone, "cluster", Kind::Section(Section::Cluster), "[zones.\"alternator.local\".cluster]"),
     key(Section::Zone, "health", Kind::Section(Section::Health), "[zones.\"alternator.local\".health]"),
     key(Section::Zone, "access", Kind::Section(Section::ZoneAccess), "[zones.\"alternator.local\".access]"),
     key(Section::Zone, "scopes", Kind::Tables(Section::Scope), "[[zones.\"alternator.local\".scopes]]"),
+    key(Section::Zone, "address_map", Kind::Tables(Section::AddressRule), "[[zones.\"alternator.local\".address_map]]"),
     key(Section::Cluster, "seeds", Kind::List, "[\"10.0.0.1\"]"),
     key(Section::Cluster, "scheme", Kind::Text, "\"http\""),
     key(Section::Cluster, "port", Kind::Integer, "8000"),
@@ -267,6 +273,17 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::Cluster, "idle_interval", Kind::Duration, "\"1s\""),
     key(Section::Cluster, "datacenters", Kind::Datacenters, "{ dc1 = [\"rack1\", \"rack2\"], dc2 = [] }"),
     key(Section::Cluster, "removal_cap", Kind::Fraction, "0.5"),
+    key(Section::Cluster, "discovery", Kind::Text, "\"auto\""),
+    key(Section::Cluster, "access_key_id", Kind::Text, "\"alternator_dns\""),
+    key(Section::Cluster, "secret_access_key", Kind::Text, "\"$6$...\""),
+    key(Section::Cluster, "credentials_file", Kind::Text, "\"/etc/alternator-dns/credentials\""),
+    key(Section::Cluster, "ca_file", Kind::Text, "\"/etc/alternator-dns/ca.pem\""),
+    key(Section::Cluster, "client_cert", Kind::Text, "\"/etc/alternator-dns/client.pem\""),
+    key(Section::Cluster, "client_key", Kind::Text, "\"/etc/alternator-dns/client.key\""),
+    key(Section::Cluster, "server_name", Kind::Text, "\"alternator.internal\""),
+    key(Section::Cluster, "insecure_skip_verify", Kind::Switch, "false"),
+    key(Section::Cluster, "resolve_hostnames", Kind::Switch, "false"),
+    key(Section::Cluster, "scope_retention", Kind::Duration, "\"1h\""),
     key(Section::Health, "enabled", Kind::Switch, "true"),
     key(Section::Health, "interval", Kind::Duration, "\"1s\""),
     key(Section::Health, "timeout", Kind::Duration, "\"650ms\""),
@@ -279,6 +296,10 @@ pub(super) const KEYS: &[Key] = &[
     key(Section::ZoneAccess, "denied", Kind::Text, "\"refuse\""),
     key(Section::Scope, "label", Kind::Text, "\"web\""),
     key(Section::Scope, "chain", Kind::List, "[\"dc1/rack1\", \"dc1\", \"cluster\"]"),
+    key(Section::AddressRule, "clients", Kind::List, "[\"203.0.113.0/24\"]"),
+    key(Section::AddressRule, "from", Kind::Text, "\"10.0.0.0/24\""),
+    key(Section::AddressRule, "to", Kind::Text, "\"198.51.100.0/24\""),
+    key(Section::AddressRule, "client_routes", Kind::Text, "\"link-1\""),
 ];
 
 /// The key of that name in a section.

@@ -21,6 +21,8 @@ pub(super) const STREAK: RangeInclusive<i64> = 1..=100;
 pub(super) const WORKERS: RangeInclusive<i64> = 0..=1024;
 /// Slow starts. Zero turns them off; after an hour a node is warm, whatever it does.
 pub(super) const SLOW_START: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60 * 60);
+/// How long names outlive their last node. Zero drops them at once; after a month nobody remembers them.
+pub(super) const SCOPE_RETENTION: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(31 * 24 * 60 * 60);
 /// Ports of nodes.
 pub(super) const PORT: RangeInclusive<i64> = 1..=u16::MAX as i64;
 /// Bits of an IPv4 address.
@@ -59,6 +61,8 @@ pub(super) const MAX_LISTEN: usize = 64;
 pub(super) const MAX_SEEDS: usize = 256;
 /// `[[scopes]]` of a zone: each has decks of its own.
 pub(super) const MAX_SCOPES: usize = 256;
+/// Rules of an address map: one for each node of a large cluster, for a few networks of clients.
+pub(super) const MAX_ADDRESS_RULES: usize = 4096;
 /// Scopes in one chain: cluster, datacenters and racks of the largest clusters there are.
 pub(super) const MAX_CHAIN: usize = 64;
 /// Datacenters of a zone, and racks of a datacenter: each is asked for in every discovery round.

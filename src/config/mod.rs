@@ -17,6 +17,7 @@ use hickory_proto::rr::Name;
 use crate::model::{Access, Scope};
 
 mod address;
+mod cluster;
 mod defaults;
 mod document;
 mod environment;
@@ -34,6 +35,7 @@ mod server;
 mod tests;
 mod validate;
 
+pub use cluster::{AddressRule, ClientIdentity, Credentials, DiscoveryMode, Mapping, NodeTls, Secret};
 pub use defaults::DEFAULT_ZONE;
 pub use environment::{Flags, environment};
 pub use load::{Loaded, NO_ZONE, SEARCH, load, zone_files};
@@ -82,6 +84,10 @@ pub struct ZoneConfig {
     pub health: HealthConfig,
     /// Chains written out, and labels of one's own.
     pub scopes: Vec<ScopeRule>,
+    /// Which addresses of the nodes some clients get.
+    pub address_map: Vec<AddressRule>,
+    /// The zone whose nodes are answered while this one has none that serves.
+    pub fallback_zone: Option<Name>,
 }
 
 impl ZoneConfig {
@@ -143,6 +149,16 @@ pub struct ClusterConfig {
     /// Share of a datacenter's or rack's nodes (0..=1): when more than this would leave in one round, a second round
     /// must say so too.
     pub removal_cap: f64,
+    /// Where members and places are learnt from.
+    pub discovery: DiscoveryMode,
+    /// With what requests for system tables are signed.
+    pub credentials: Option<Credentials>,
+    /// Certificates, where `scheme` is HTTPS.
+    pub tls: NodeTls,
+    /// Whether host names in lists of nodes are resolved; otherwise they are skipped.
+    pub resolve_hostnames: bool,
+    /// How long a datacenter or rack keeps its names after its last node has left.
+    pub scope_retention: Duration,
 }
 
 /// Where discovery may start; never an answer by itself.

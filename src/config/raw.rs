@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::Secret;
+
 /// The whole of it, all layers merged.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -131,6 +133,8 @@ pub(super) struct RawZone {
     pub(super) cluster: RawCluster,
     pub(super) health: RawHealth,
     pub(super) scopes: Option<Vec<RawScope>>,
+    pub(super) address_map: Option<Vec<RawAddressRule>>,
+    pub(super) fallback_zone: Option<String>,
 }
 
 /// `[zones."NAME".cluster]`
@@ -144,6 +148,17 @@ pub(super) struct RawCluster {
     pub(super) idle_interval: Option<String>,
     pub(super) datacenters: Option<BTreeMap<String, Vec<String>>>,
     pub(super) removal_cap: Option<f64>,
+    pub(super) discovery: Option<String>,
+    pub(super) access_key_id: Option<String>,
+    pub(super) secret_access_key: Option<Secret>,
+    pub(super) credentials_file: Option<String>,
+    pub(super) ca_file: Option<String>,
+    pub(super) client_cert: Option<String>,
+    pub(super) client_key: Option<String>,
+    pub(super) server_name: Option<String>,
+    pub(super) insecure_skip_verify: Option<bool>,
+    pub(super) resolve_hostnames: Option<bool>,
+    pub(super) scope_retention: Option<String>,
 }
 
 /// `[zones."NAME".health]`
@@ -165,4 +180,14 @@ pub(super) struct RawHealth {
 pub(super) struct RawScope {
     pub(super) label: Option<String>,
     pub(super) chain: Option<Vec<String>>,
+}
+
+/// `[[zones."NAME".address_map]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawAddressRule {
+    pub(super) clients: Option<Vec<String>>,
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+    pub(super) client_routes: Option<String>,
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::model::{Denied, Prefix};
 
+mod cluster;
 mod server;
 
 /// A folder with one configuration file.
@@ -86,6 +87,14 @@ active_interval = "2s"
 idle_interval = "1m"
 datacenters = { dc1 = ["rack1", "rack2"], dc2 = [] }
 removal_cap = 0.25
+discovery = "System_Tables"
+credentials_file = "credentials"
+ca_file = "ca.pem"
+client_cert = "client.pem"
+client_key = "/etc/client.key"
+server_name = "Alternator.Internal."
+resolve_hostnames = true
+scope_retention = "10m"
 [zones."Alternator.Example.".health]
 enabled = false
 interval = "500ms"
@@ -99,6 +108,12 @@ label = "Web"
 chain = ["dc1/rack1", "dc1", "cluster"]
 [[zones."Alternator.Example.".scopes]]
 chain = ["dc2", "dc1"]
+[[zones."Alternator.Example.".address_map]]
+clients = ["203.0.113.0/24"]
+from = "10.0.0.0/24"
+to = "198.51.100.0/24"
+[[zones."Alternator.Example.".address_map]]
+client_routes = "link-1"
 "#;
 
 #[test]
@@ -138,6 +153,19 @@ fn a_full_file_is_read_to_the_last_value() {
                 idle_interval: Duration::from_secs(60),
                 datacenters: [("dc1".into(), vec!["rack1".into(), "rack2".into()]), ("dc2".into(), vec![])].into(),
                 removal_cap: 0.25,
+                discovery: DiscoveryMode::SystemTables,
+                credentials: Some(Credentials::File(case.folder.path().join("credentials"))),
+                tls: NodeTls {
+                    ca_file: Some(case.folder.path().join("ca.pem")),
+                    client: Some(ClientIdentity {
+                        certificate: case.folder.path().join("client.pem"),
+                        key: "/etc/client.key".into(),
+                    }),
+                    server_name: Some("alternator.internal".to_owned()),
+                    insecure_skip_verify: false,
+                },
+                resolve_hostnames: true,
+                scope_retention: Duration::from_secs(600),
             },
             health: HealthConfig {
                 enabled: false,
@@ -162,6 +190,17 @@ fn a_full_file_is_read_to_the_last_value() {
                     chain: vec![Scope::Datacenter("dc2".into()), Scope::Datacenter("dc1".into())],
                 },
             ],
+            address_map: vec![
+                AddressRule {
+                    clients: Some(vec!["203.0.113.0/24".parse().unwrap()]),
+                    to: Mapping::Network {
+                        from: "10.0.0.0/24".parse().unwrap(),
+                        to: "198.51.100.0/24".parse().unwrap(),
+                    },
+                },
+                AddressRule { clients: None, to: Mapping::Routes("link-1".to_owned()) },
+            ],
+            fallback_zone: None,
         }],
     };
     assert_eq!(loaded.config, expected);
@@ -510,13 +549,29 @@ fn every_example_of_a_key_is_a_right_value() {
                 let others: String = others.map(|other| format!("{other}\n")).collect();
                 format!("[server.tls]\n{others}{} = {}", key.name, key.example)
             }
+            keys::Section::AddressRule => {
+                let with = match key.name {
+                    "client_routes" => "",
+                    "from" => "to = \"198.51.100.0/24\"",
+                    "to" => "from = \"10.0.0.0/24\"",
+                    _ => "client_routes = \"link-1\"",
+                };
+                format!("[[zones.a.address_map]]\n{with}\n{} = {}", key.name, key.example)
+            }
             keys::Section::Scope => format!("[[zones.a.scopes]]\nchain = [\"dc9\"]\n{} = {}", key.name, key.example)
                 .replace(if key.name == "chain" { "chain = [\"dc9\"]\n" } else { "" }, ""),
             _ => {
                 let path = key.path("a").to_string();
-                let with_dc =
-                    if key.name == "preferred_rack" { "zones.a.preferred_datacenter = \"dc1\"\n" } else { "" };
-                format!("{with_dc}{path} = {}", key.example)
+                let with = match key.name {
+                    "preferred_rack" => "zones.a.preferred_datacenter = \"dc1\"",
+                    "access_key_id" => "zones.a.cluster.secret_access_key = \"hush\"",
+                    "secret_access_key" => "zones.a.cluster.access_key_id = \"dns\"",
+                    "client_cert" => "zones.a.cluster.client_key = \"k\"",
+                    "client_key" => "zones.a.cluster.client_cert = \"c\"",
+                    "fallback_zone" => "zones.\"backup.internal\".cluster.seeds = [\"10.0.0.1\"]",
+                    _ => "",
+                };
+                format!("{with}\n{path} = {}", key.example)
             }
         };
         good(&text);

@@ -1,7 +1,6 @@
 //! From what was written to what is meant: every value judged, every problem told.
 
 use std::{
-    collections::BTreeSet,
     fmt,
     num::NonZeroU16,
     ops::RangeInclusive,
@@ -13,12 +12,13 @@ use std::{
 use hickory_proto::rr::Name;
 
 use super::{
-    Answers, ClusterConfig, Config, HealthConfig, Problem, Scheme, ZoneConfig, address, limits, name,
+    Answers, Config, HealthConfig, Problem, ZoneConfig, limits, name,
     place::{KeyPath, Place, Places, quoted},
-    raw::{Raw, RawCluster, RawHealth, RawZone},
+    raw::{Raw, RawHealth, RawZone},
     scopes,
 };
 
+mod cluster;
 mod server;
 
 /// What came of judging a configuration.
@@ -37,7 +37,9 @@ pub(super) fn validate(raw: &Raw, places: &Places, folder: &Path) -> Judged {
     let mut judge = Judge { places, folder, problems: Vec::new(), warnings: Vec::new() };
     let server = judge.server(raw);
     judge.at_most(&KeyPath::root().key("zones"), raw.zones.len(), limits::MAX_ZONES, "zones");
-    let zones = raw.zones.iter().take(limits::MAX_ZONES).filter_map(|(name, zone)| judge.zone(name, zone)).collect();
+    let zones: Vec<ZoneConfig> =
+        raw.zones.iter().take(limits::MAX_ZONES).filter_map(|(name, zone)| judge.zone(name, zone)).collect();
+    judge.fallback_zones(&zones);
     Judged { config: Config { server, zones }, problems: judge.problems, warnings: judge.warnings }
 }
 
@@ -157,6 +159,8 @@ impl Judge<'_> {
             cluster: self.cluster(&at.key("cluster"), &raw.cluster),
             health: self.health(&at.key("health"), &raw.health),
             scopes: scopes::judge(self, &at.key("scopes"), raw.scopes.as_deref().unwrap_or_default()),
+            address_map: self.address_map(&at.key("address_map"), raw.address_map.as_deref().unwrap_or_default()),
+            fallback_zone: self.fallback_zone(&at.key("fallback_zone"), raw.fallback_zone.as_ref()),
             apex: default.apex,
         };
         apex.map(|apex| ZoneConfig { apex, ..zone })
@@ -195,48 +199,6 @@ impl Judge<'_> {
             self.wrong(&rack_at, "needs preferred_datacenter too: racks of two datacenters may share a name");
         }
         (dc, rack)
-    }
-
-    fn cluster(&mut self, at: &KeyPath, raw: &RawCluster) -> ClusterConfig {
-        let default = ClusterConfig::default();
-        let scheme = raw.scheme.as_ref().and_then(|text| self.checked(&at.key("scheme"), scheme(text)));
-        let active_at = at.key("active_interval");
-        let idle_at = at.key("idle_interval");
-        let active_interval =
-            self.duration(&active_at, raw.active_interval.as_ref(), &limits::INTERVAL, default.active_interval);
-        // Nobody who slows down polling wants it faster while idle: the default follows.
-        let idle_default = default.idle_interval.max(active_interval);
-        let idle_interval = self.duration(&idle_at, raw.idle_interval.as_ref(), &limits::INTERVAL, idle_default);
-        if idle_interval < active_interval {
-            self.warn(&idle_at, "is shorter than active_interval: the zone is polled faster while nobody asks");
-        }
-        ClusterConfig {
-            seeds: self.seeds(&at.key("seeds"), raw.seeds.as_deref().unwrap_or_default()),
-            scheme: scheme.unwrap_or(default.scheme),
-            port: self.number(&at.key("port"), raw.port, &limits::PORT, default.port),
-            active_interval,
-            idle_interval,
-            datacenters: scopes::datacenters(self, &at.key("datacenters"), raw.datacenters.as_ref()),
-            removal_cap: self.share(&at.key("removal_cap"), raw.removal_cap, default.removal_cap),
-        }
-    }
-
-    fn seeds(&mut self, at: &KeyPath, written: &[String]) -> Vec<super::Seed> {
-        if written.is_empty() {
-            self.warn(at, "no seeds: the zone serves only its static records");
-        }
-        self.at_most(at, written.len(), limits::MAX_SEEDS, "seeds");
-        let mut seeds = Vec::new();
-        let mut seen = BTreeSet::new();
-        for (index, text) in written.iter().enumerate().take(limits::MAX_SEEDS) {
-            let item = at.item(index);
-            let Some(seed) = self.checked(&item, address::seed(text)) else { continue };
-            match seen.insert(seed.to_string()) {
-                true => seeds.push(seed),
-                false => self.warn(&item, format!("{} is listed twice; once is enough", quoted(text))),
-            }
-        }
-        seeds
     }
 
     fn health(&mut self, at: &KeyPath, raw: &RawHealth) -> HealthConfig {
@@ -278,15 +240,5 @@ fn answers(text: &str) -> Result<Answers, String> {
             Ok(NonZeroU16::new(count).map_or(Answers::All, Answers::Count))
         }
         _ => Err(format!("{number} is out of range; the most is {}, and 0 means all", limits::ANSWERS.end())),
-    }
-}
-
-/// `http`, `http:` and `http://` all mean HTTP: people copy it from URLs.
-fn scheme(text: &str) -> Result<Scheme, String> {
-    let lower = text.trim().to_ascii_lowercase();
-    match lower.trim_end_matches('/').trim_end_matches(':') {
-        "http" => Ok(Scheme::Http),
-        "https" => Ok(Scheme::Https),
-        _ => Err(format!("{} is no scheme; write \"http\" or \"https\"", quoted(text))),
     }
 }

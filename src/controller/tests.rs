@@ -7,7 +7,7 @@ use hickory_proto::rr::Name;
 use super::*;
 use crate::{
     config::{Seed, ZoneConfig},
-    model::{Health, Listing, Member, Node, Source, Topology},
+    model::{Health, Member, Node, Source, Topology},
     table::ZoneSource,
     zone::file::StaticZone,
 };
@@ -22,7 +22,7 @@ fn topology(nodes: u8) -> Arc<Topology> {
     for last in 0..nodes {
         let address: IpAddr = [10, 0, 0, last + 1].into();
         let node = Node { address, datacenter: None, rack: None };
-        topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+        topology.members.insert(address, Member::new(node));
     }
     Arc::new(topology)
 }

@@ -1,7 +1,6 @@
 //! The poller over real sockets: a hand-written HTTP server on several loopback addresses.
 
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
     sync::{
         Arc, Mutex,
@@ -87,8 +86,7 @@ fn discover(seed: IpAddr, port: u16, names: &[(&str, &[&str])]) -> (watch::Recei
         port,
         active_interval: Duration::from_millis(20),
         idle_interval: Duration::from_millis(20),
-        datacenters: BTreeMap::new(),
-        removal_cap: 0.5,
+        ..ClusterConfig::default()
     };
     let racks = |racks: &[&str]| racks.iter().map(|&rack| rack.into()).collect();
     let publish = watch::Sender::default();
@@ -188,8 +186,7 @@ async fn one_node_can_be_looked_at() {
         port,
         active_interval: Duration::ZERO,
         idle_interval: Duration::ZERO,
-        datacenters: BTreeMap::new(),
-        removal_cap: 0.5,
+        ..ClusterConfig::default()
     };
     let client = NodeClient::new(&cluster, LIMITS).unwrap();
     for (last, ignores_places, count) in [(1, Some(false), 1), (2, Some(true), 1), (3, None, 0)] {

@@ -120,7 +120,7 @@ impl Membership {
                 Home::Nameless(_) | Home::Unknown => None,
             };
             let node = Node { address, datacenter, rack: entry.rack.clone() };
-            Member { node, listing: entry.listing, served_before: entry.served_before }
+            Member { listing: entry.listing, served_before: entry.served_before, ..Member::new(node) }
         };
         Topology {
             members: self.entries.iter().map(|(&address, entry)| (address, member(address, entry))).collect(),

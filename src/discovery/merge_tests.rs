@@ -280,11 +280,9 @@ fn without_any_answer_the_last_topology_is_kept_as_stale() {
 
 /// A snapshot of nodes 1..=3 in `datacenter`.
 fn snapshot(datacenter: Option<&str>) -> Topology {
-    let member = |last: u8| Member {
-        node: Node { address: ip(last), datacenter: datacenter.map(Into::into), rack: datacenter.map(|_| "r".into()) },
-        listing: Listing::Listed,
-        served_before: last < 3,
-    };
+    let place = datacenter.map(Into::into);
+    let node = |last| Node { address: ip(last), datacenter: place.clone(), rack: datacenter.map(|_| "r".into()) };
+    let member = |last: u8| Member { served_before: last < 3, ..Member::new(node(last)) };
     let members = (1..=3).map(|last| (ip(last), member(last))).collect();
     Topology { members, seen: [Scope::Cluster].into(), source: Source::Snapshot, stale: true, flat: false }
 }

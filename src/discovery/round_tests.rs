@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    config::{ClusterConfig, Scheme, Seed},
+    config::{ClusterConfig, Seed},
     discovery::{LIMITS, Options, Stats},
     http::{NodeClient, Reply},
     model::{Demand, Failure, Member, Node, Source, Topology},
@@ -193,15 +193,7 @@ struct Running {
 }
 
 fn options(seeds: Vec<Seed>) -> Options {
-    let cluster = ClusterConfig {
-        seeds,
-        scheme: Scheme::Http,
-        port: 8000,
-        active_interval: Duration::from_secs(1),
-        idle_interval: Duration::from_secs(1),
-        datacenters: BTreeMap::new(),
-        removal_cap: 0.5,
-    };
+    let cluster = ClusterConfig { seeds, ..ClusterConfig::default() };
     let wake = Arc::new(Notify::new());
     let wakes = wake.clone();
     Options {
@@ -485,11 +477,8 @@ async fn all_nodes_get_asked_three_a_round_from_different_racks() {
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_serves_as_observers_when_no_seed_answers() {
     let cluster = one_datacenter(3);
-    let member = |last| Member {
-        node: Node { address: ip(last), datacenter: None, rack: None },
-        listing: Listing::Listed,
-        served_before: true,
-    };
+    let node = |last| Node { address: ip(last), datacenter: None, rack: None };
+    let member = |last| Member { served_before: true, ..Member::new(node(last)) };
     let initial = Topology {
         members: [2, 3, 4].map(|last| (ip(last), member(last))).into(),
         source: Source::Snapshot,

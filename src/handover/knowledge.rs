@@ -124,7 +124,7 @@ impl From<Told> for Knowledge {
             let (datacenter, rack) = (member.datacenter.map(Into::into), member.rack.map(Into::into));
             let node = Node { address: member.address, datacenter, rack };
             let listing = if member.left { Listing::Left } else { Listing::Listed };
-            (node.address, Member { node, listing, served_before: member.served_before })
+            (node.address, Member { listing, served_before: member.served_before, ..Member::new(node) })
         };
         let members = told.members.into_iter().filter(|member| is_usable_address(member.address)).map(member);
         let topology = Topology {
@@ -210,7 +210,7 @@ mod tests {
             let place = |name: &str| (number != 3).then(|| format!("{name} {number}").into());
             let node = Node { address, datacenter: place("dc"), rack: place("räck") };
             let listing = if number == 2 { Listing::Left } else { Listing::Listed };
-            known.topology.members.insert(address, Member { node, listing, served_before: number == 4 });
+            known.topology.members.insert(address, Member { listing, served_before: number == 4, ..Member::new(node) });
             let (since, served_until) = (at(number as u64), if number == 5 { at(7) } else { None });
             let health = NodeHealth { state: states[number % 3], since, failure, served_until };
             known.health.nodes.insert(address, health);

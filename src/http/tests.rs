@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use tokio::net::TcpListener;
 
@@ -14,8 +14,7 @@ fn client(port: u16, scheme: Scheme, timeout: Duration, keep_alive: bool) -> Nod
         port,
         active_interval: timeout,
         idle_interval: timeout,
-        datacenters: BTreeMap::new(),
-        removal_cap: 0.5,
+        ..ClusterConfig::default()
     };
     NodeClient::new(&cluster, Limits { connect: timeout, total: timeout, keep_alive }).unwrap()
 }

@@ -5,6 +5,7 @@
 //! | [`Node`] | one Alternator node: address, datacenter, rack |
 //! | [`Scope`] | Cluster, Datacenter(dc) or Rack(dc, rack): the set of nodes a name stands for |
 //! | [`Topology`] | which nodes exist and where: discovery's output |
+//! | [`Told`] | what the cluster's tables tell of a node: its state, version, shards, other ways to it |
 //! | [`Health`] | what our own probes believe of each node: the prober's output |
 //! | [`Override`] | what an operator forced: a drain, a force-up; [`Overrides`]: all of them |
 //! | [`ClusterView`] | Topology, Health and Overrides at one moment, one immutable value |
@@ -26,6 +27,7 @@ mod prefix;
 mod scope;
 mod slots;
 mod target;
+mod told;
 mod topology;
 mod view;
 
@@ -41,5 +43,6 @@ pub use prefix::{Prefix, PrefixError, Prefixes};
 pub use scope::{Scope, ScopeError};
 pub use slots::{Slot, Slots};
 pub use target::{MAX_TARGET, Specificity, Target, TargetError};
+pub use told::{Leaving, Route, Told};
 pub use topology::{Listing, Member, Source, Topology};
 pub use view::ClusterView;

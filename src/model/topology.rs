@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Node, Scope};
+use super::{Node, Scope, Told};
 
 /// Which nodes exist and where. Immutable once published; a change is a new value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,15 @@ pub struct Member {
     pub listing: Listing,
     /// Read from the state file as "was serving when written"; only [`Source::Snapshot`] members carry it.
     pub served_before: bool,
+    /// What the cluster's tables tell of it.
+    pub told: Arc<Told>,
+}
+
+impl Member {
+    /// A node that the cluster lists, and of which nothing else is known.
+    pub fn new(node: Node) -> Self {
+        Member { node, listing: Listing::Listed, served_before: false, told: Arc::default() }
+    }
 }
 
 /// Whether the cluster still lists a node.

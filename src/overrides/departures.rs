@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{Seed, ZoneConfig},
-        model::{ClusterView, Health, Listing, Member, Source, Topology},
+        model::{ClusterView, Health, Member, Source, Topology},
         table::{ZonePlan, ZoneSource, compile_zone},
         zone::file::StaticZone,
     };
@@ -258,7 +258,7 @@ mod tests {
         let mut topology = Topology { source: Source::Discovery, ..Topology::default() };
         for last in nodes {
             let node = Node { address: address(*last), datacenter: None, rack: None };
-            let member = Member { node, listing: Listing::Listed, served_before: false };
+            let member = Member::new(node);
             topology.members.insert(address(*last), member);
         }
         let health = Arc::new(Health { disabled: true, ..Health::default() });

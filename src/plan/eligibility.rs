@@ -158,7 +158,7 @@ pub(super) mod tests {
                 _ => None,
             };
             let node = Node { address, datacenter: scope.datacenter().cloned(), rack };
-            topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+            topology.members.insert(address, Member::new(node));
             health.nodes.insert(address, node_health.clone());
         }
         ClusterView { topology: Arc::new(topology), health: Arc::new(health), ..ClusterView::default() }

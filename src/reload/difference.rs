@@ -44,6 +44,8 @@ pub fn of_zone(old: &ZoneConfig, new: &ZoneConfig) -> Vec<&'static str> {
         cluster,
         health,
         scopes,
+        address_map,
+        fallback_zone,
     } = new;
     names([
         ("file", *file != old.file),
@@ -58,6 +60,8 @@ pub fn of_zone(old: &ZoneConfig, new: &ZoneConfig) -> Vec<&'static str> {
         ("cluster", *cluster != old.cluster),
         ("health", *health != old.health),
         ("scopes", *scopes != old.scopes),
+        ("address_map", *address_map != old.address_map),
+        ("fallback_zone", *fallback_zone != old.fallback_zone),
     ])
 }
 

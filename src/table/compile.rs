@@ -401,7 +401,7 @@ mod tests {
     };
     use crate::{
         config::ZoneConfig,
-        model::{ClusterView, Failure, Health, Listing, Member, Node, NodeHealth, NodeState, Topology},
+        model::{ClusterView, Failure, Health, Member, Node, NodeHealth, NodeState, Topology},
         zone::file::{self, StaticZone},
     };
 
@@ -431,7 +431,7 @@ mod tests {
             let address: IpAddr = address.parse().unwrap();
             let (dc, rack) = place.split_once('/').unwrap();
             let node = Node { address, datacenter: Some(dc.into()), rack: Some(rack.into()) };
-            topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+            topology.members.insert(address, Member::new(node));
             health.nodes.insert(address, node_health.clone());
         }
         ClusterView { topology: Arc::new(topology), health: Arc::new(health), now: now(), ..ClusterView::default() }

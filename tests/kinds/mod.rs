@@ -10,7 +10,7 @@ use std::{
 
 use alternator_dns::{
     config::{CookieConfig, CookiePolicy, Seed, ServerConfig, ZoneConfig},
-    model::{Access, ClusterView, Denied, Health, Listing, Member, Node, Source, Topology},
+    model::{Access, ClusterView, Denied, Health, Member, Node, Source, Topology},
     server::{Cookies, Counters, Outcome, Settings},
     table::{CompiledZone, Table, ZonePlan, ZoneSource, compile_zone},
     zone::file::{self, StaticZone},
@@ -236,7 +236,7 @@ fn compiled(
             racks.push(rack.as_str().into());
         }
         let node = Node { address, datacenter: Some("dc1".into()), rack: Some(rack.into()) };
-        topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+        topology.members.insert(address, Member::new(node));
     }
     // Nobody is probed: listing alone decides.
     let health = Health { disabled: true, ..Health::default() };

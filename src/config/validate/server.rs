@@ -251,7 +251,7 @@ impl Judge<'_> {
         self.prefix_list(at, written).into_iter().collect()
     }
 
-    fn prefix_list(&mut self, at: &KeyPath, written: Option<&[String]>) -> Vec<Prefix> {
+    pub(in crate::config) fn prefix_list(&mut self, at: &KeyPath, written: Option<&[String]>) -> Vec<Prefix> {
         let written = written.unwrap_or_default();
         self.at_most(at, written.len(), limits::MAX_PREFIXES, "prefixes");
         let mut prefixes = Vec::new();

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     config::Scheme,
     http::test_node::{Manner, TestNode},
-    model::{Listing, Member, Node, NodeHealth, NodeState, Source},
+    model::{Member, Node, NodeHealth, NodeState, Source},
 };
 
 /// No test waits longer than this for a state; reached only where something is broken.
@@ -70,8 +70,7 @@ impl Bench {
             port,
             active_interval: ms(1000),
             idle_interval: ms(1000),
-            datacenters: BTreeMap::new(),
-            removal_cap: 0.5,
+            ..ClusterConfig::default()
         };
         let options = Options {
             cluster,
@@ -91,11 +90,7 @@ impl Bench {
     }
 
     fn list(&self, members: impl IntoIterator<Item = u8>) {
-        let member = |address| Member {
-            node: Node { address, datacenter: None, rack: None },
-            listing: Listing::Listed,
-            served_before: false,
-        };
+        let member = |address| Member::new(Node { address, datacenter: None, rack: None });
         let members = members.into_iter().map(|index| self.address(index)).map(|at| (at, member(at))).collect();
         self.topology.send_replace(Arc::new(Topology { members, source: Source::Discovery, ..Topology::default() }));
     }

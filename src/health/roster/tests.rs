@@ -28,11 +28,7 @@ fn node(index: usize) -> IpAddr {
 }
 
 fn topology(nodes: impl IntoIterator<Item = usize>) -> Topology {
-    let member = |address| Member {
-        node: Node { address, datacenter: Some(Arc::from("dc1")), rack: None },
-        listing: Listing::Listed,
-        served_before: false,
-    };
+    let member = |address| Member::new(Node { address, datacenter: Some(Arc::from("dc1")), rack: None });
     let members = nodes.into_iter().map(node).map(|address| (address, member(address))).collect();
     Topology { members, source: Source::Discovery, ..Topology::default() }
 }

@@ -21,7 +21,7 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use super::{Asker, Counters, Outcome, Responder, Settings, Transport};
 use crate::{
     config::{Answers, Seed, ZoneConfig},
-    model::{ClusterView, Health, Listing, Member, Node, NodeHealth, NodeState, Source, Topology},
+    model::{ClusterView, Health, Member, Node, NodeHealth, NodeState, Source, Topology},
     table::{Table, ZonePlan, ZoneSource, compile_zone},
     zone::file::{self, RrSet, StaticZone},
 };
@@ -53,7 +53,7 @@ fn table_of(places: &Places, statics: StaticZone, answers: Answers) -> Table {
         for (rack, addresses) in racks {
             for &address in addresses {
                 let node = Node { address, datacenter: Some(dc.as_str().into()), rack: Some(rack.as_str().into()) };
-                topology.members.insert(address, Member { node, listing: Listing::Listed, served_before: false });
+                topology.members.insert(address, Member::new(node));
                 health.nodes.insert(address, NodeHealth { state: NodeState::Up, ..NodeHealth::default() });
             }
         }

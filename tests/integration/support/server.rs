@@ -12,7 +12,7 @@ use std::{
 use alternator_dns::{
     app::{self, App},
     config::{AdminConfig, Answers, Config, Seed, ServerConfig, ZoneConfig},
-    model::{Health, Listing, Member, Node, Topology},
+    model::{Health, Member, Node, Topology},
     server::Outcome,
     sim::{Cluster, ClusterSpec, NodeSpec},
     state,
@@ -97,7 +97,7 @@ pub fn remembering(apex: &str, dir: &Path, nodes: impl IntoIterator<Item = IpAdd
     zone.answers = Answers::All;
     let member = |address| {
         let node = Node { address, datacenter: Some(Arc::from("dc1")), rack: Some(Arc::from("rack1")) };
-        (address, Member { node, listing: Listing::Listed, served_before: true })
+        (address, Member { served_before: true, ..Member::new(node) })
     };
     let topology = Topology { members: nodes.into_iter().map(member).collect(), ..Topology::default() };
     // Not probed, hence all serving.
