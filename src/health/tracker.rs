@@ -234,6 +234,10 @@ fn same_kind(one: &Failure, other: &Failure) -> bool {
 }
 
 #[cfg(test)]
+#[path = "client_vectors.rs"]
+mod client_vectors;
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
