@@ -1,4 +1,4 @@
-//! The HTTP client of discovery and of the prober: one GET to one node, bounded in time and size, its failure told
+//! The HTTP client of discovery and of the prober: one request to one node, bounded in time and size, its failure told
 //! in [`Failure`]'s words. The only user of reqwest.
 
 use std::{error::Error, io, net::IpAddr, time::Duration};
@@ -75,12 +75,43 @@ impl NodeClient {
     /// `GET` to a node. `path_and_query` starts with `/` and is already percent-encoded. The body is read to its end,
     /// whatever the status, so that the connection can be used again.
     pub async fn get(&self, node: IpAddr, path_and_query: &str, body_limit: usize) -> Result<Reply, Failure> {
-        let host = match node {
-            IpAddr::V4(v4) => v4.to_string(),
-            IpAddr::V6(v6) => format!("[{v6}]"),
+        let url = self.url(node, path_and_query);
+        self.reply(self.client.get(url), body_limit).await
+    }
+
+    /// `POST /` to a node, with these headers and this body, over the same kept connection. Bounded like
+    /// [`NodeClient::get`].
+    pub async fn post(
+        &self,
+        node: IpAddr,
+        headers: &[(String, String)],
+        body: Vec<u8>,
+        body_limit: usize,
+    ) -> Result<Reply, Failure> {
+        let mut request = self.client.post(self.url(node, "/"));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        self.reply(request.body(body), body_limit).await
+    }
+
+    /// The `Host` header of requests to a node (RFC 9110, section 7.2): in brackets where the address is IPv6, without
+    /// the port where it is the scheme's own.
+    pub fn host(&self, node: IpAddr) -> String {
+        let host = bracketed(node);
+        let default = match self.scheme {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
         };
-        let url = format!("{}://{host}:{}{path_and_query}", self.scheme, self.port);
-        let mut response = self.client.get(url).send().await.map_err(|error| failure_of(&error))?;
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+
+    fn url(&self, node: IpAddr, path_and_query: &str) -> String {
+        format!("{}://{}:{}{path_and_query}", self.scheme, bracketed(node), self.port)
+    }
+
+    async fn reply(&self, request: reqwest::RequestBuilder, body_limit: usize) -> Result<Reply, Failure> {
+        let mut response = request.send().await.map_err(|error| failure_of(&error))?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| failure_of(&error))? {
@@ -90,6 +121,14 @@ impl NodeClient {
             body.extend_from_slice(&chunk);
         }
         Ok(Reply { status, body })
+    }
+}
+
+/// An address as URLs and headers have it.
+fn bracketed(node: IpAddr) -> String {
+    match node {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
     }
 }
 
