@@ -5,6 +5,7 @@
 //! | seed | an address or name where discovery may start; never a member by itself (`seeds`) |
 //! | observer | a node asked this round (`observers`: who is asked, who rests after failures) |
 //! | question, list | one `/localnodes` request and its parsed answer (`localnodes`) |
+//! | view | the whole cluster as the tables of one node tell of it (`tables`) |
 //! | visit | the questions one observer gets, one after another over one connection (`visit`) |
 //! | round | everybody's answers, gathered within a patience (`round`; `poller` runs one after another) |
 //! | home | the datacenter whose members a node votes on: named, nameless or not known yet (`membership`) |
@@ -26,6 +27,7 @@ mod removal;
 mod round;
 mod seeds;
 mod stats;
+pub mod tables;
 mod visit;
 
 pub use localnodes::LIMITS;

@@ -134,6 +134,14 @@ impl Network for Cluster {
         result
     }
 
+    async fn post(&self, node: IpAddr, _: Vec<(String, String)>, _: Vec<u8>) -> Result<Reply, Failure> {
+        panic!("{node} is asked for its tables");
+    }
+
+    fn host(&self, node: IpAddr) -> String {
+        node.to_string()
+    }
+
     async fn look_up(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         let found = self.with(|state| state.names.get(host).cloned());
         if host.starts_with("hangs") && found.is_none() {

@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("zone", "config"),                                            // zone files, labels
     ("plan", "config model"),                                      // who is answered, and in which order
     ("table", "config model plan zone"),                           // everything all zones can answer, compiled
-    ("http", "config model"),                                      // one GET to one node
+    ("http", "config model"),                                      // one request to one node
     ("journal", "model"),                                          // the last changes
     ("discovery", "config http journal model"),                    // which nodes there are
     ("health", "config http journal model"),                       // which of them serve
@@ -44,6 +44,8 @@ const LAYERS: &[(&str, &str)] = &[
 /// Crates that these places only may use, so that they can be replaced, and their quirks stay there.
 const ONLY_IN: &[(&str, &str)] = &[
     ("reqwest", "http.rs cli/client.rs"), // towards the nodes, and towards another server of this program
+    ("aws_sigv4", "discovery/tables/request.rs"), // signatures of requests to nodes
+    ("aws_credential_types", "discovery/tables/request.rs"),
     ("axum", "http_error.rs admin/ explain/routes.rs overrides/api.rs"),
     ("prometheus_client", "admin/metrics/"),
     ("figment", "config/load.rs"),
