@@ -70,6 +70,14 @@ pub(super) enum ClientError {
     },
 }
 
+/// Why a question for health has no reply.
+pub(super) enum Unanswered {
+    /// The connection is taken, and nothing comes; or not even that.
+    Silent,
+    /// Nobody listens there, or speaks HTTP.
+    Nobody(String),
+}
+
 impl ClientError {
     /// The exit code of a command that fails for this.
     pub(super) fn exit_code(&self) -> u8 {
@@ -130,18 +138,23 @@ fn not_a_url(error: impl std::fmt::Display) -> ClientError {
 }
 
 /// The address of a configuration at which this machine finds its own server.
-fn address_of(admin: Option<&AdminConfig>) -> Result<SocketAddr, ClientError> {
+pub(super) fn address_of(admin: Option<&AdminConfig>) -> Result<SocketAddr, ClientError> {
     let Some(admin) = admin else { return Ok((Ipv4Addr::LOCALHOST, PORT).into()) };
     let Some(address) = admin.listen.first() else {
         let error = "the configuration has admin.listen = []: the server cannot be asked; name another with --server";
         return Err(ClientError::Usage(error.to_owned()));
     };
-    let ip = match address.ip() {
+    Ok(reached(*address))
+}
+
+/// Where a listener is found from its own machine.
+pub(super) fn reached(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    Ok((ip, address.port()).into())
+    SocketAddr::new(ip, listener.port())
 }
 
 /// `HOST`, `HOST:PORT` or a URL.
@@ -168,6 +181,11 @@ fn url_of(server: &str) -> Result<Url, String> {
 }
 
 impl Client {
+    /// A server by its address or URL, to be asked what needs no token.
+    pub(super) fn open(server: &str) -> Result<Self, ClientError> {
+        Client::new(url_of(server).map_err(ClientError::Usage)?, None)
+    }
+
     fn new(base: Url, token: Option<Token>) -> Result<Self, ClientError> {
         let mut http = reqwest::Client::builder()
             .no_proxy()
@@ -202,6 +220,19 @@ impl Client {
         let mut url = self.url(path)?;
         url.query_pairs_mut().extend_pairs(variables);
         self.send(Method::GET, url, None).await
+    }
+
+    /// GET of what tells health: the status and body of whoever answers.
+    pub(super) async fn probe(&self, path: &str) -> Result<(u16, Vec<u8>), Unanswered> {
+        let nobody = |error: &dyn std::error::Error| Unanswered::Nobody(innermost(error));
+        let url = self.url(path).map_err(|error| nobody(&error))?;
+        let response = match self.http.get(url).send().await {
+            Ok(response) => response,
+            Err(error) if error.is_timeout() => return Err(Unanswered::Silent),
+            Err(error) => return Err(nobody(&error)),
+        };
+        let status = response.status().as_u16();
+        Ok((status, self.read(response).await.map_err(|error| nobody(&error))?))
     }
 
     /// POST with a body of JSON.

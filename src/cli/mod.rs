@@ -1,4 +1,4 @@
-//! The command line: `serve`, `demo`, `check`, `reload`, `status`, `compare`, `config`.
+//! The command line: `serve`, `demo`, `check`, `reload`, `status`, `health`, `compare`, `config`.
 //!
 //! Exit codes: 0 fine; 1 the server could not run (an address, a part that ended); 2 wrong usage or configuration.
 
@@ -16,8 +16,10 @@ mod check;
 mod client;
 mod compare;
 mod demo;
+mod dns;
 mod drain;
 mod explain;
+mod health;
 mod reload;
 mod replace;
 mod serve;
@@ -68,6 +70,8 @@ enum Command {
     Reload(reload::ReloadArgs),
     /// Tell what a running server believes, why, and since when
     Status(status::StatusArgs),
+    /// Tell whether the server of this machine lives, or is ready: the health check of a container
+    Health(health::HealthArgs),
     /// Ask several servers over DNS, and say whether they tell the same
     Compare(compare::CompareArgs),
     /// Tell how the answer to a question comes about, step by step
@@ -150,6 +154,7 @@ pub fn run() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Compare(args) => compare::run(args),
         Command::Explain(args) => explain::run(&args),
         Command::Drain(args) => drain::drain(&args),

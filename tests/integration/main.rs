@@ -15,6 +15,7 @@ mod encrypted;
 mod explain;
 mod fuzz_corpus;
 mod gdnsd;
+mod health;
 mod incidents;
 mod layering;
 mod listeners;

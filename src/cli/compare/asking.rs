@@ -2,23 +2,20 @@
 
 use std::{
     collections::BTreeSet,
-    fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
+    op::{Edns, Message, ResponseCode},
     rr::{
         Name, RData, RecordType,
         rdata::opt::{EdnsCode, EdnsOption},
     },
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
-    time::timeout,
-};
+use tokio::time::timeout;
+
+use crate::cli::dns::{self, Failure};
 
 /// How long one try may take, and how many there are over UDP: a datagram may be lost.
 const TRY_WITHIN: Duration = Duration::from_secs(1);
@@ -48,27 +45,6 @@ pub(super) struct Instance {
     pub(super) host: String,
     /// Where it is asked.
     pub(super) address: SocketAddr,
-}
-
-/// Why there is no reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// Nothing came in time.
-    Silent,
-    /// Nobody listens there, or it cannot be reached.
-    Unreachable(String),
-    /// It came, but is no reply to the question.
-    Garbled,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Silent => f.write_str("no reply"),
-            Failure::Unreachable(reason) => f.write_str(reason),
-            Failure::Garbled => f.write_str("its reply cannot be read"),
-        }
-    }
 }
 
 /// What an instance tells of a zone as a whole.
@@ -165,7 +141,7 @@ impl Instance {
         let question = question(name, rtype);
         let mut failure = Failure::Silent;
         for _ in 0..TRIES {
-            match timeout(TRY_WITHIN, self.over_udp(&question)).await {
+            match timeout(TRY_WITHIN, dns::over_udp(self.address, &question)).await {
                 Ok(Ok(reply)) if reply.metadata.truncation => return self.over_tcp(&question).await,
                 Ok(Ok(reply)) => return Ok(reply),
                 // Somebody who starts just now may be there at the next try.
@@ -176,65 +152,19 @@ impl Instance {
         Err(failure)
     }
 
-    async fn over_udp(&self, question: &Message) -> Result<Message, Failure> {
-        let any = if self.address.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::bind((any, 0)).await.map_err(unreachable)?;
-        socket.connect(self.address).await.map_err(unreachable)?;
-        socket.send(&encoded(question)?).await.map_err(unreachable)?;
-        let mut buffer = vec![0; usize::from(u16::MAX)];
-        loop {
-            let len = socket.recv(&mut buffer).await.map_err(unreachable)?;
-            // A late reply to another question, or somebody's guess: the right one may still come.
-            if let Ok(reply) = decoded(&buffer[..len], question) {
-                return Ok(reply);
-            }
-        }
-    }
-
     async fn over_tcp(&self, question: &Message) -> Result<Message, Failure> {
-        let exchange = async {
-            let mut stream = TcpStream::connect(self.address).await.map_err(unreachable)?;
-            let packet = encoded(question)?;
-            let len = u16::try_from(packet.len()).map_err(|_| Failure::Garbled)?;
-            let framed = [&len.to_be_bytes()[..], &packet].concat();
-            stream.write_all(&framed).await.map_err(unreachable)?;
-            let len = stream.read_u16().await.map_err(unreachable)?;
-            let mut reply = vec![0; usize::from(len)];
-            stream.read_exact(&mut reply).await.map_err(unreachable)?;
-            decoded(&reply, question)
-        };
-        timeout(TCP_WITHIN, exchange).await.unwrap_or(Err(Failure::Silent))
-    }
-}
-
-fn unreachable(error: io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Failure::Unreachable("connection refused".to_owned()),
-        _ => Failure::Unreachable(error.to_string()),
+        timeout(TCP_WITHIN, dns::over_tcp(self.address, question)).await.unwrap_or(Err(Failure::Silent))
     }
 }
 
 fn question(name: Name, rtype: RecordType) -> Message {
-    let mut message = Message::new(fastrand::u16(..), MessageType::Query, OpCode::Query);
-    message.add_query(Query::query(name, rtype));
+    let mut message = dns::question(name, rtype);
     let mut edns = Edns::new();
     edns.set_max_payload(PAYLOAD);
     edns.options_mut().insert(EdnsOption::Unknown(NSID, Vec::new()));
     edns.options_mut().insert(EdnsOption::Unknown(ZONEVERSION, Vec::new()));
     message.set_edns(edns);
     message
-}
-
-fn encoded(message: &Message) -> Result<Vec<u8>, Failure> {
-    message.to_vec().map_err(|_| Failure::Garbled)
-}
-
-fn decoded(bytes: &[u8], question: &Message) -> Result<Message, Failure> {
-    let reply = Message::from_vec(bytes).map_err(|_| Failure::Garbled)?;
-    let is_reply = reply.metadata.message_type == MessageType::Response && reply.metadata.id == question.metadata.id;
-    // Errors may come without the question.
-    let is_for_it = reply.queries.is_empty() || reply.queries == question.queries;
-    if is_reply && is_for_it { Ok(reply) } else { Err(Failure::Garbled) }
 }
 
 /// The address that a node's name stands for, `n-10-0-0-1` for 10.0.0.1; the name itself where it is another one.

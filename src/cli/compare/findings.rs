@@ -9,7 +9,8 @@ use std::{
 use hickory_proto::{op::ResponseCode, rr::Name};
 use serde_json::{Value, json};
 
-use super::{super::clean, Instance, Sight, View, Zone, asking::Failure};
+use super::{Instance, Sight, View, Zone};
+use crate::cli::{clean, dns::Failure};
 use crate::explain::rcode;
 
 /// One tick of the epochs' clock, which counts since 1970 (the controller has it).

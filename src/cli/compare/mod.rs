@@ -24,10 +24,10 @@ use hickory_proto::rr::Name;
 use tokio::time::{sleep, timeout};
 
 use self::{
-    asking::{Failure, Instance, State, View},
+    asking::{Instance, State, View},
     findings::Findings,
 };
-use super::{ConfigArg, FAILED, MISCONFIGURED, load, run_async};
+use super::{ConfigArg, FAILED, MISCONFIGURED, dns::Failure, load, run_async};
 use crate::{
     app::load_zones,
     config::{Flags, ZoneConfig},
