@@ -4,17 +4,17 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicI64},
 };
 
 use tokio::{sync::Mutex, sync::watch, time::Instant};
 
 use super::{
-    ClusterSpec, Counters, Fault, NodeSpec, SeenByOthers,
+    ClusterSpec, Counters, Fault, NodeSpec, SeenByOthers, State,
     counters::Tally,
     fault::Faults,
-    gossip::Gossip,
-    node::{Membership, Node, OpenPort},
+    membership::Membership,
+    node::{Node, OpenPort},
     port::{self, ClosedPort},
 };
 
@@ -25,7 +25,7 @@ use super::{
 #[derive(Debug)]
 pub struct Cluster {
     port: u16,
-    membership: Arc<Membership>,
+    pub(super) membership: Arc<Membership>,
     nodes: RwLock<BTreeMap<IpAddr, Arc<Node>>>,
     /// Each node's port. Locked for the whole of a switch, so that two at once on one node follow each other.
     ports: Mutex<BTreeMap<IpAddr, Port>>,
@@ -46,14 +46,21 @@ impl Cluster {
         let (port, listeners) = port::listen_on_all(&addresses, spec.port)?;
         let cluster = Cluster {
             port,
-            membership: Arc::new(Membership::new(Gossip::new(spec.failure_detector), spec.seed)),
+            membership: Arc::new(Membership::new(&spec)),
             nodes: RwLock::default(),
             ports: Mutex::default(),
         };
         let mut ports = cluster.ports.lock().await;
         for (spec, listener) in spec.nodes.iter().zip(listeners) {
             let node = cluster.join(spec);
-            ports.insert(spec.address, Port::Open(OpenPort::serve(listener, node)));
+            let port = match spec.state.facts().open {
+                true => Port::Open(OpenPort::serve(listener, node)),
+                false => {
+                    drop(listener);
+                    Port::Closed(ClosedPort::bind(cluster.at(spec.address)).ok())
+                }
+            };
+            ports.insert(spec.address, port);
         }
         drop(ports);
         Ok(cluster)
@@ -77,16 +84,31 @@ impl Cluster {
     /// A node is listed, but its port refuses and its connections are cut: one that starts and does not serve yet,
     /// or that runs without Alternator. [`Cluster::start_node`] opens the port.
     pub async fn list_without_serving(&self, address: IpAddr) -> io::Result<()> {
-        self.close(address).await?;
-        self.membership.gossip().revive(address);
-        Ok(())
+        self.set_state(address, State::Restarting).await
     }
 
-    /// A stopped node starts: listed, then serving. Its faults, if any, are still there.
+    /// A node is in another state: what the others think of it and whether its port is open follow from that. A node
+    /// that was stopped runs again where its new state is one of running nodes.
+    pub async fn set_state(&self, address: IpAddr, state: State) -> io::Result<()> {
+        self.node(address)?;
+        if !state.facts().open {
+            self.close(address).await?;
+        }
+        self.membership.gossip().set_state(address, state);
+        if state.facts().open { self.open(address).await } else { Ok(()) }
+    }
+
+    /// A stopped node starts: listed, then serving. Its faults, if any, are still there. It is in the state it was
+    /// in, or, where that one has a closed port, in [`State::Normal`].
     pub async fn start_node(&self, address: IpAddr) -> io::Result<()> {
+        self.node(address)?;
+        self.membership.gossip().revive(address);
+        self.open(address).await
+    }
+
+    async fn open(&self, address: IpAddr) -> io::Result<()> {
         let node = self.node(address)?;
         let mut ports = self.ports.lock().await;
-        self.membership.gossip().revive(address);
         let port = ports.get_mut(&address).ok_or_else(|| unknown(address))?;
         let Port::Closed(closed) = port else { return Ok(()) };
         let listener = match closed.take() {
@@ -101,14 +123,21 @@ impl Cluster {
         Ok(())
     }
 
-    /// A new node joins, listed and serving.
+    /// A new node joins: listed and serving, unless its state says otherwise.
     pub async fn add_node(&self, spec: &NodeSpec) -> io::Result<()> {
         let mut ports = self.ports.lock().await;
         if ports.contains_key(&spec.address) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is a node already", spec.address)));
         }
-        let listener = port::open(self.at(spec.address))?;
-        ports.insert(spec.address, Port::Open(OpenPort::serve(listener, self.join(spec))));
+        let port = match spec.state.facts().open {
+            true => Port::Open(OpenPort::serve(port::open(self.at(spec.address))?, self.join(spec))),
+            false => {
+                let closed = ClosedPort::bind(self.at(spec.address))?;
+                self.join(spec);
+                Port::Closed(Some(closed))
+            }
+        };
+        ports.insert(spec.address, port);
         Ok(())
     }
 
@@ -139,6 +168,7 @@ impl Cluster {
             address: spec.address,
             tally: Arc::new(Tally::default()),
             faults: watch::Sender::new(Faults::default()),
+            clock_offset: AtomicI64::default(),
             membership: Arc::clone(&self.membership),
         });
         self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(spec.address, Arc::clone(&node));
@@ -209,11 +239,9 @@ impl Cluster {
         SocketAddr::new(address, self.port)
     }
 
-    /// The members and their places now, in the order of their addresses, whether they run or not.
+    /// The members, their places and states now, in the order of their addresses, whether they run or not.
     pub fn nodes(&self) -> Vec<NodeSpec> {
-        let gossip = self.membership.gossip();
-        let members = gossip.members();
-        members.map(|(address, member)| NodeSpec::new(address, &*member.datacenter, &*member.rack)).collect()
+        self.membership.gossip().members().map(|member| member.spec.clone()).collect()
     }
 
     /// What a node was asked; all zero for an address without a node.
@@ -221,7 +249,7 @@ impl Cluster {
         self.node(address).map(|node| node.tally.read()).unwrap_or_default()
     }
 
-    fn node(&self, address: IpAddr) -> io::Result<Arc<Node>> {
+    pub(super) fn node(&self, address: IpAddr) -> io::Result<Arc<Node>> {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         nodes.get(&address).cloned().ok_or_else(|| unknown(address))
     }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use super::Version;
+
 /// What a running node does wrong. Faults of different kinds add up; one of the same kind replaces the earlier one
 /// (the list faults, from [`Fault::Entries`] on, always add up).
 ///
@@ -24,16 +26,20 @@ pub enum Fault {
     Slow(Duration),
     /// Answers one endpoint wrongly.
     Reply(Endpoint, BadReply),
-    /// A server from before `dc` and `rack` existed: it ignores both and lists its own whole datacenter.
+    /// A server from before `dc` and `rack` existed: it ignores both and lists its own whole datacenter. Its system
+    /// tables are those of [`Version::V6_1`]; unlike that one, it leaves out nodes that are down.
     OldVersion,
+    /// Booleans of the API are booleans, `{"BOOL": true}`, and not texts.
+    JsonBooleans,
     /// Lists the first of its entries three times more, as duplicate, with white space around it and (IPv6) with a
-    /// `%scope`, and adds entries that are no usable address. A careful reader sees an unchanged list.
+    /// `%scope`, and adds entries that are no usable address; `peers` has rows of this kind, too. A careful reader sees
+    /// an unchanged list.
     OddEntries,
     /// Appends these entries, as they are, to every list that is not empty.
     Entries(Vec<String>),
-    /// Claims that this address is in every list that is not empty.
+    /// Claims that this address is in every list that is not empty, and, in its tables, next to itself in its rack.
     Adds(IpAddr),
-    /// Keeps this address secret.
+    /// Keeps this address secret, in lists and tables.
     Omits(IpAddr),
 }
 
@@ -96,8 +102,10 @@ pub(super) struct Faults {
     pub(super) delay: Duration,
     pub(super) replies: BTreeMap<Endpoint, BadReply>,
     pub(super) old_version: bool,
+    pub(super) json_booleans: bool,
     pub(super) odd_entries: bool,
     pub(super) entries: Vec<String>,
+    pub(super) adds: Vec<IpAddr>,
     pub(super) omits: Vec<IpAddr>,
 }
 
@@ -112,11 +120,17 @@ impl Faults {
                 self.replies.insert(endpoint, reply);
             }
             Fault::OldVersion => self.old_version = true,
+            Fault::JsonBooleans => self.json_booleans = true,
             Fault::OddEntries => self.odd_entries = true,
             Fault::Entries(entries) => self.entries.extend(entries),
-            Fault::Adds(address) => self.entries.push(address.to_string()),
+            Fault::Adds(address) => self.adds.push(address),
             Fault::Omits(address) => self.omits.push(address),
         }
+    }
+
+    /// The release that tables are those of, on a node that runs this one.
+    pub(super) fn version(&self, own: Version) -> Version {
+        if self.old_version { own.min(Version::V6_1) } else { own }
     }
 
     /// Whether the node answers at all.

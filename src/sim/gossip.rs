@@ -1,10 +1,13 @@
 //! What nodes believe of each other.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::NodeSpec;
+use super::{
+    NodeSpec, State, Version,
+    state::{Facts, Presence},
+};
 
 /// Whether the rest of the cluster still lists nodes that a partition cuts off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,18 +29,22 @@ pub(super) struct Gossip {
 /// One member of the cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    pub(super) datacenter: String,
-    pub(super) rack: String,
+    /// What it is now: its rack, state and release change.
+    pub(super) spec: NodeSpec,
+    /// Its tokens as a table shows them; `None` without any. Made once: it is long, and asked for often.
+    pub(super) tokens: Option<Arc<str>>,
     life: Life,
     side: Side,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Life {
-    /// Gossips as NORMAL, whether or not its port listens.
+    /// Gossips, whether or not its port listens.
     Alive,
     /// Died without a word: believed alive until the failure detector's time-out.
     Crashed(Instant),
+    /// Died without a word so long ago that everybody knows.
+    Dead,
     /// Announced that it stops.
     Stopped,
 }
@@ -49,39 +56,56 @@ enum Side {
     CutOff(u64, SeenByOthers),
 }
 
+/// A member, as one node sees it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) member: &'a Member,
+    /// Believed to be alive.
+    pub(super) up: bool,
+}
+
 impl Gossip {
     pub(super) fn new(failure_detector: Option<Duration>) -> Self {
         Gossip { members: BTreeMap::new(), failure_detector, sides: 0 }
     }
 
     /// The members, dead or alive.
-    pub(super) fn members(&self) -> impl Iterator<Item = (IpAddr, &Member)> {
-        self.members.iter().map(|(address, member)| (*address, member))
+    pub(super) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
     }
 
     pub(super) fn member(&self, address: IpAddr) -> Option<&Member> {
         self.members.get(&address)
     }
 
-    /// A node joined; it is alive.
+    /// A node joined.
     pub(super) fn join(&mut self, node: &NodeSpec) {
         let member = Member {
-            datacenter: node.datacenter.clone(),
-            rack: node.rack.clone(),
-            life: Life::Alive,
+            spec: node.clone(),
+            tokens: tokens(node),
+            life: Life::of(node.state.facts().presence),
             side: Side::Main,
         };
         self.members.insert(node.address, member);
     }
 
-    /// A node was decommissioned.
+    /// A node was decommissioned, and is forgotten.
     pub(super) fn leave(&mut self, address: IpAddr) {
         self.members.remove(&address);
     }
 
-    /// A node runs again, or still.
+    /// A node is in another state.
+    pub(super) fn set_state(&mut self, address: IpAddr, state: State) {
+        self.with(address, |member| {
+            member.spec.state = state;
+            member.life = Life::of(state.facts().presence);
+        });
+    }
+
+    /// A node runs again, or still: in the state it was in, unless that is one without an open port.
     pub(super) fn revive(&mut self, address: IpAddr) {
-        self.with(address, |member| member.life = Life::Alive);
+        let state = self.member(address).map(|member| member.spec.state).filter(|state| state.facts().open);
+        self.set_state(address, state.unwrap_or_default());
     }
 
     /// A node died without a word. One that was down already stays as it was.
@@ -99,7 +123,18 @@ impl Gossip {
     }
 
     pub(super) fn move_to_rack(&mut self, address: IpAddr, rack: String) {
-        self.with(address, |member| member.rack = rack);
+        self.with(address, |member| member.spec.rack = rack);
+    }
+
+    pub(super) fn set_version(&mut self, address: IpAddr, version: Version) {
+        self.with(address, |member| member.spec.version = version);
+    }
+
+    pub(super) fn set_tokens(&mut self, address: IpAddr, count: u32) {
+        self.with(address, |member| {
+            member.spec.tokens = count;
+            member.tokens = tokens(&member.spec);
+        });
     }
 
     /// Cuts these nodes off from all others; they still see each other.
@@ -116,11 +151,12 @@ impl Gossip {
         self.with(address, |member| member.side = Side::Main);
     }
 
-    /// The members that `observer` believes to be alive. It never doubts itself, as in ScyllaDB.
-    pub(super) fn seen_by(&self, observer: IpAddr, now: Instant) -> impl Iterator<Item = (IpAddr, &Member)> {
+    /// All members, as `observer` sees them. It never doubts itself, as in ScyllaDB.
+    pub(super) fn seen_by(&self, observer: IpAddr, now: Instant) -> impl Iterator<Item = Seen<'_>> {
         let side = self.members.get(&observer).map_or(Side::Main, |member| member.side);
-        self.members().filter(move |(address, member)| {
-            *address == observer || (member.side.is_seen_from(side) && self.is_alive(member, now))
+        self.members.iter().map(move |(address, member)| {
+            let up = *address == observer || (member.side.is_seen_from(side) && self.is_alive(member, now));
+            Seen { member, up }
         })
     }
 
@@ -128,13 +164,39 @@ impl Gossip {
         match (member.life, self.failure_detector) {
             (Life::Alive, _) | (Life::Crashed(_), None) => true,
             (Life::Crashed(at), Some(timeout)) => now.saturating_duration_since(at) < timeout,
-            (Life::Stopped, _) => false,
+            (Life::Stopped | Life::Dead, _) => false,
         }
     }
 
     fn with(&mut self, address: IpAddr, change: impl FnOnce(&mut Member)) {
         if let Some(member) = self.members.get_mut(&address) {
             change(member);
+        }
+    }
+}
+
+impl Member {
+    pub(super) fn facts(&self) -> Facts {
+        self.spec.state.facts()
+    }
+
+    /// Whether it gossips as NORMAL: not while it joins, and no longer once it has said that it stops.
+    pub(super) fn is_normal(&self) -> bool {
+        self.facts().normal && !matches!(self.life, Life::Stopped)
+    }
+
+    /// `cluster_status.status`: gossip's word where there is one.
+    pub(super) fn status(&self) -> &'static str {
+        if self.facts().normal && !self.is_normal() { "shutdown" } else { self.facts().status }
+    }
+}
+
+impl Life {
+    fn of(presence: Presence) -> Self {
+        match presence {
+            Presence::Alive => Life::Alive,
+            Presence::Stopped => Life::Stopped,
+            Presence::Silent => Life::Dead,
         }
     }
 }
@@ -146,6 +208,14 @@ impl Side {
             _ => observer == self,
         }
     }
+}
+
+/// Tokens that are always the same for a host id, as a set in the text of CQL.
+fn tokens(node: &NodeSpec) -> Option<Arc<str>> {
+    let seed = node.host_id.bytes().fold(0u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let tokens: Vec<String> = (0..node.tokens).map(|_| dice.i64(..).to_string()).collect();
+    (!tokens.is_empty()).then(|| format!("{{{}}}", tokens.join(", ")).into())
 }
 
 #[cfg(test)]
@@ -165,7 +235,8 @@ mod tests {
     }
 
     fn seen(gossip: &Gossip, observer: IpAddr, now: Instant) -> Vec<IpAddr> {
-        gossip.seen_by(observer, now).map(|(address, _)| address).collect()
+        let seen = gossip.seen_by(observer, now).filter(|seen| seen.up);
+        seen.map(|seen| seen.member.spec.address).collect()
     }
 
     #[test]
@@ -206,5 +277,44 @@ mod tests {
         gossip.rejoin(A);
         gossip.rejoin(B);
         assert_eq!(seen(&gossip, A, now), [A, B, C]);
+    }
+
+    #[test]
+    fn a_state_says_who_is_up_and_what_is_normal() {
+        let now = Instant::now();
+        let mut gossip = three(None);
+        for (state, up, normal, status) in [
+            (State::Bootstrapping, true, false, "BOOTSTRAPPING"),
+            (State::Rebuilding, true, true, "REBUILDING"),
+            (State::Draining, true, true, "NORMAL"),
+            (State::Shutdown, false, false, "shutdown"),
+            (State::DecommissionDone, false, false, "LEFT"),
+            (State::Removing, false, true, "REMOVING"),
+            (State::Maintenance, false, true, "NORMAL"),
+        ] {
+            gossip.set_state(B, state);
+            let member = gossip.member(B).unwrap();
+            assert_eq!((member.is_normal(), member.status()), (normal, status), "{state}");
+            assert_eq!(seen(&gossip, A, now).contains(&B), up, "{state}");
+        }
+        gossip.set_state(B, State::Decommissioning);
+        gossip.announce_stop(B);
+        assert_eq!(gossip.member(B).unwrap().status(), "shutdown", "what it was doing is not told any more");
+        gossip.revive(B);
+        assert_eq!(gossip.member(B).unwrap().status(), "DECOMMISSIONING", "a restart goes on with it");
+        gossip.set_state(B, State::Draining);
+        gossip.revive(B);
+        assert_eq!(gossip.member(B).unwrap().spec.state, State::Normal);
+    }
+
+    #[test]
+    fn tokens_are_as_many_as_wanted_and_always_the_same() {
+        let mut gossip = three(None);
+        let first = gossip.member(A).unwrap().tokens.clone().unwrap();
+        assert_eq!(first.split(", ").count(), 256);
+        gossip.set_tokens(A, 0);
+        assert_eq!(gossip.member(A).unwrap().tokens, None);
+        gossip.set_tokens(A, 256);
+        assert_eq!(gossip.member(A).unwrap().tokens.as_ref(), Some(&first));
     }
 }

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use tokio::time::Instant;
 
 use super::{
+    Version,
     fault::{Faults, UNUSABLE_ENTRIES},
-    gossip::Gossip,
+    gossip::{Gossip, Member, Seen},
+    spec::KnownAs,
 };
 
 /// The filters of a request. Bytes, because ScyllaDB compares names byte for byte and asks for no encoding.
@@ -45,17 +47,20 @@ pub(super) fn entries(
     faults: &Faults,
     now: Instant,
 ) -> Vec<String> {
-    let Some(own) = gossip.member(observer) else { return Vec::new() };
-    let asked = if faults.old_version { &Filter::default() } else { filter };
+    let Some(Member { spec: own, .. }) = gossip.member(observer) else { return Vec::new() };
+    let version = own.version;
+    let asked = if version.has_filters() && !faults.old_version { filter } else { &Filter::default() };
     let datacenter = asked.datacenter.as_deref().unwrap_or(own.datacenter.as_bytes());
-    let in_scope = gossip.seen_by(observer, now).filter(|(_, member)| {
-        member.datacenter.as_bytes() == datacenter
-            && asked.rack.as_deref().is_none_or(|rack| member.rack.as_bytes() == rack)
+    let in_scope = gossip.seen_by(observer, now).filter(|seen| {
+        let spec = &seen.member.spec;
+        is_listed(seen, version)
+            && spec.datacenter.as_bytes() == datacenter
+            && asked.rack.as_deref().is_none_or(|rack| spec.rack.as_bytes() == rack)
     });
-    let addresses: Vec<IpAddr> = in_scope.map(|(address, _)| address).collect();
-    let Some(&first) = addresses.first() else { return Vec::new() };
-    let mut entries: Vec<String> =
-        addresses.iter().filter(|address| !faults.omits.contains(address)).map(IpAddr::to_string).collect();
+    let members: Vec<&Member> = in_scope.map(|seen| seen.member).collect();
+    let Some(first) = members.first().map(|member| member.spec.address) else { return Vec::new() };
+    let told = members.iter().filter(|member| !faults.omits.contains(&member.spec.address));
+    let mut entries: Vec<String> = told.map(|member| entry(member, version)).collect();
     if faults.odd_entries && !faults.omits.contains(&first) {
         entries.extend([first.to_string(), format!("\t{first} ")]);
         if first.is_ipv6() {
@@ -66,7 +71,24 @@ pub(super) fn entries(
         entries.extend(UNUSABLE_ENTRIES.iter().map(|&entry| entry.to_owned()));
     }
     entries.extend(faults.entries.iter().cloned());
+    entries.extend(faults.adds.iter().map(IpAddr::to_string));
     entries
+}
+
+/// Whether a node of this version lists a member it sees so.
+fn is_listed(seen: &Seen<'_>, version: Version) -> bool {
+    (seen.up || !version.leaves_out_down()) && (seen.member.is_normal() || !version.leaves_out_joining())
+}
+
+/// What a node of this version lists a member by.
+fn entry(member: &Member, version: Version) -> String {
+    let spec = &member.spec;
+    match &spec.known_as {
+        _ if !version.lists_rpc_addresses() => spec.peer().to_string(),
+        KnownAs::Address => spec.address.to_string(),
+        KnownAs::Text(text) => text.clone(),
+        KnownAs::Nothing => spec.host_id.clone(),
+    }
 }
 
 /// `+` is a space, `%XX` a byte; `None` where an escape is cut short.

@@ -3,8 +3,11 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
 };
 
 use hyper::{server::conn::http1, service::service_fn};
@@ -18,7 +21,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{counters::Tally, fault::Faults, gossip::Gossip, http, port::BACKLOG};
+use super::{counters::Tally, fault::Faults, http, membership::Membership, port::BACKLOG};
 
 /// Connections one node holds at once; more wait in its accept queue. A process often may hold 1,024 descriptors in
 /// all, and a poller or a test needs far fewer.
@@ -36,28 +39,18 @@ pub(super) struct Node {
     pub(super) address: IpAddr,
     pub(super) tally: Arc<Tally>,
     pub(super) faults: watch::Sender<Faults>,
+    /// Seconds by which its clock is ahead.
+    pub(super) clock_offset: AtomicI64,
     pub(super) membership: Arc<Membership>,
 }
 
-/// What all nodes share: the one truth from which each node's view is derived, and the dice.
-#[derive(Debug)]
-pub(super) struct Membership {
-    gossip: Mutex<Gossip>,
-    dice: Mutex<fastrand::Rng>,
-}
-
-impl Membership {
-    pub(super) fn new(gossip: Gossip, seed: u64) -> Self {
-        Membership { gossip: Mutex::new(gossip), dice: Mutex::new(fastrand::Rng::with_seed(seed)) }
-    }
-
-    /// The gossip. No caller keeps it across an await; one that panicked cannot have left it half changed.
-    pub(super) fn gossip(&self) -> MutexGuard<'_, Gossip> {
-        self.gossip.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn shuffle<T>(&self, list: &mut [T]) {
-        self.dice.lock().unwrap_or_else(PoisonError::into_inner).shuffle(list);
+impl Node {
+    /// What time it is for this node.
+    pub(super) fn now(&self) -> SystemTime {
+        let offset = self.clock_offset.load(Relaxed);
+        let by = Duration::from_secs(offset.unsigned_abs());
+        let now = SystemTime::now();
+        if offset < 0 { now - by } else { now + by }
     }
 }
 
@@ -120,7 +113,7 @@ async fn accept(listener: TcpListener, mut orders: mpsc::Receiver<Order>, node: 
             }
             accepted = listener.accept(), if accepting => match accepted {
                 Ok((_, peer)) if plugs.contains(&peer) => plugs.retain(|plug| *plug != peer),
-                Ok((stream, _)) => { connections.spawn(converse(stream, Arc::clone(&node))); }
+                Ok((stream, peer)) => { connections.spawn(converse(stream, peer.ip(), Arc::clone(&node))); }
                 Err(_) => time::sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}
@@ -131,11 +124,11 @@ async fn accept(listener: TcpListener, mut orders: mpsc::Receiver<Order>, node: 
 }
 
 /// Serves one connection until either side ends it. As in seastar, an idle connection lives for ever.
-async fn converse(stream: TcpStream, node: Arc<Node>) {
+async fn converse(stream: TcpStream, client: IpAddr, node: Arc<Node>) {
     let _open = node.tally.open();
     // Without it a reply in two writes may wait for the client's delayed acknowledgement; slower, but still right.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| http::answer(&node, request));
+    let service = service_fn(|request| http::answer(&node, client, request));
     // An error is the client's doing, or a body cut on purpose: the connection ends, which is all there is to do.
     let _ = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), service).await;
 }

@@ -1,9 +1,12 @@
 //! The cluster over real sockets.
 
+mod authorization;
 mod client;
 mod faults;
 mod life;
 mod replies;
+mod states;
+mod tables;
 
 use std::{
     net::IpAddr,
