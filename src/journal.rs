@@ -7,6 +7,7 @@ use std::{
     time::SystemTime,
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 /// Changes kept: some hours of an ordinary cluster's, and enough for the beginning of any incident, in less than half a
@@ -70,7 +71,12 @@ impl Journal {
 
     /// This journal, for the changes of one zone.
     pub fn of(&self, zone: &str) -> ZoneJournal {
-        ZoneJournal { journal: self.clone(), zone: zone.into() }
+        ZoneJournal { journal: self.clone(), zones: Arc::new(ArcSwap::from_pointee(vec![zone.into()])) }
+    }
+
+    /// This journal, for the changes of zones that are still to be told.
+    pub fn of_zones(&self) -> ZoneJournal {
+        ZoneJournal { journal: self.clone(), zones: Arc::default() }
     }
 
     /// The changes after this number, oldest first.
@@ -88,17 +94,24 @@ impl Journal {
     }
 }
 
-/// A journal, for the changes of one zone.
+/// A journal, for the changes of one zone, or of all zones on one cluster. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct ZoneJournal {
     journal: Journal,
-    zone: Arc<str>,
+    zones: Arc<ArcSwap<Vec<Arc<str>>>>,
 }
 
 impl ZoneJournal {
-    /// [`Journal::note`] for this zone.
+    /// [`Journal::note`] for each of the zones, so that whoever looks at one of them misses nothing.
     pub fn note(&self, kind: &'static str, subject: impl fmt::Display, text: impl fmt::Display) {
-        self.journal.note(Some(&self.zone), kind, subject, text);
+        for zone in self.zones.load().iter() {
+            self.journal.note(Some(zone), kind, &subject, &text);
+        }
+    }
+
+    /// Whose changes these are from now on.
+    pub fn set_zones(&self, zones: Vec<Arc<str>>) {
+        self.zones.store(Arc::new(zones));
     }
 }
 
@@ -127,6 +140,17 @@ mod tests {
         let last: Vec<u64> = journal.since(KEPT as u64 + 3).iter().map(|change| change.number).collect();
         assert_eq!(last, [KEPT as u64 + 4, KEPT as u64 + 5]);
         assert!(journal.since(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn what_zones_share_is_noted_for_each() {
+        let journal = Journal::default();
+        let shared = journal.of_zones();
+        shared.note("node", "10.0.0.1", "nobody looks");
+        shared.set_zones(vec!["a.test".into(), "b.test".into()]);
+        shared.clone().note("node", "10.0.0.1", "is up");
+        let zones: Vec<Option<String>> = journal.since(0).into_iter().map(|change| change.zone).collect();
+        assert_eq!(zones, [Some("a.test".to_owned()), Some("b.test".to_owned())]);
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct ZoneSight {
     pub topology: watch::Receiver<Arc<Topology>>,
     /// What is believed of them.
     pub health: watch::Receiver<Arc<Health>>,
+    /// Other zones on the same cluster: they share its poller and its prober, and what these count.
+    pub shares_with: Vec<String>,
     /// What discovery counts.
     pub discovery: Arc<discovery::Stats>,
     /// What the prober counts.

@@ -1,4 +1,4 @@
-//! What a zone begins with.
+//! What zones and their clusters begin with.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What is known of a zone before anybody was asked.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     /// The epoch of an earlier run.
     pub(super) epoch: Option<u32>,
@@ -42,6 +42,27 @@ impl Known {
     pub(super) fn so_far(zone: &ZoneConfig, seeds: &[Seed], topology: Topology, health: &Health) -> Self {
         let seeds: Vec<String> = seeds.iter().map(Seed::to_string).collect();
         Self::learnt(zone, &seeds, topology, health)
+    }
+
+    /// What two zones on one cluster know of it: what the one knows that knows better, and all that either has seen.
+    pub(super) fn and(self, other: Known) -> Self {
+        let worth = |known: &Known| {
+            let source = match known.topology.source {
+                Source::Nothing => 0,
+                Source::Snapshot => 1,
+                Source::Discovery => 2,
+            };
+            (source, !known.topology.stale)
+        };
+        // Of two files the later one; epochs wrap around.
+        let is_later = match (self.epoch, other.epoch) {
+            (Some(one), Some(other)) => other.wrapping_sub(one) as i32 > 0,
+            _ => false,
+        };
+        let other_is_better = worth(&other) > worth(&self) || worth(&other) == worth(&self) && is_later;
+        let (mut better, lesser) = if other_is_better { (other, self) } else { (self, other) };
+        better.topology.seen.extend(lesser.topology.seen);
+        better
     }
 
     fn learnt(zone: &ZoneConfig, seeds: &[String], topology: Topology, health: &Health) -> Self {
@@ -79,6 +100,34 @@ fn remembered(dir: &Path, zone: &str, seeds: &[Seed]) -> Option<Remembered> {
         Err(error) => {
             tracing::error!(zone, %error, "starting without the state file");
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_zones_the_one_that_knows_better_is_believed() {
+        let known = |source, stale, epoch: Option<u32>, seen: &str| {
+            let mut topology = Topology { source, stale, ..Topology::default() };
+            topology.seen.insert(seen.parse().unwrap());
+            Known { epoch, topology, health: Health::default() }
+        };
+        let nothing = known(Source::Nothing, false, Some(9), "dc1");
+        let early = known(Source::Snapshot, true, Some(u32::MAX), "dc2");
+        let late = known(Source::Snapshot, true, Some(3), "dc3");
+        let stale = known(Source::Discovery, true, None, "dc4");
+        let current = known(Source::Discovery, false, None, "dc5");
+        let order = [nothing, early, late, stale, current];
+        for (at, lesser) in order.iter().enumerate() {
+            for better in &order[at + 1..] {
+                for both in [lesser.clone().and(better.clone()), better.clone().and(lesser.clone())] {
+                    let told = (both.topology.source, both.topology.stale, both.epoch, both.topology.seen.len());
+                    assert_eq!(told, (better.topology.source, better.topology.stale, better.epoch, 2));
+                }
+            }
         }
     }
 }

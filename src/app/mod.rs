@@ -1,5 +1,5 @@
-//! Assembles everything: sockets bound first, then one poller and one prober per zone, and the controller that compiles
-//! what they find. The only folder that knows all the others.
+//! Assembles everything: sockets bound first, then one poller and one prober per cluster, which zones may share, and the
+//! controller that compiles what they find. The only folder that knows all the others.
 //!
 //! ```text
 //! poller ──Topology (watch)──┐
@@ -9,21 +9,23 @@
 //!
 //! | state | sole writer |
 //! |---|---|
-//! | Topology | the zone's poller |
-//! | Health | the zone's prober |
+//! | Topology | the cluster's poller |
+//! | Health | the cluster's prober |
 //! | Overrides | their store |
 //! | Table | the controller |
 //! | state file | the zone's writer |
-//! | the set of zones, the listeners, the configuration in force | [`App`] |
+//! | the set of zones and of clusters, the listeners, the configuration in force | [`App`] |
 //!
 //! | word | meaning |
 //! |---|---|
 //! | ground | what a zone is started on: the addresses, the folder of state files, who ends it |
+//! | cluster | a poller and a prober at work, for all zones that are asked alike |
 //! | known | what a zone begins with: from a state file, or from its own tasks before a reload |
 //! | step | what a reload does to one zone; made before anything changes, and cannot fail |
 
 mod admin_side;
 mod beginning;
+mod cluster;
 mod error;
 mod files;
 mod hand_over;

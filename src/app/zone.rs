@@ -1,4 +1,4 @@
-//! One zone at work: its poller, its prober, the writer of its state file.
+//! One zone at work: what its answers are made of, on a cluster that others may share, and the writer of its state file.
 
 use std::{
     future::Future,
@@ -8,22 +8,18 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     task::{AbortHandle, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
-use super::{beginning::Known, error::StartError};
+use super::{beginning::Known, cluster::Cluster};
 use crate::{
     admin::{Sight, ZoneSight},
     config::{Seed, ZoneConfig},
     controller::{Inputs, Writer},
-    discovery,
     handover::Knowledge,
-    health,
-    http::NodeClient,
-    model::{Demand, Health, NodeState, Source, Topology},
+    model::{NodeState, Source},
     table::ZoneSource,
     zone::file::StaticZone,
 };
@@ -48,12 +44,7 @@ pub(super) struct Zone {
     pub(super) source: Arc<ZoneSource>,
     epoch: Option<u32>,
     epochs: watch::Sender<u32>,
-    topology: watch::Receiver<Arc<Topology>>,
-    health: watch::Receiver<Arc<Health>>,
-    discovery: Arc<discovery::Stats>,
-    probes: Arc<health::Stats>,
-    /// Ends poller and prober.
-    stop: CancellationToken,
+    pub(super) cluster: Arc<Cluster>,
     writer: Option<Writing>,
 }
 
@@ -66,66 +57,44 @@ struct Writing {
     task: AbortHandle,
 }
 
-/// The client for a zone's nodes, where it has any.
-pub(super) fn client(zone: &ZoneConfig) -> Result<Option<NodeClient>, StartError> {
-    if zone.cluster.seeds.is_empty() {
-        return Ok(None);
-    }
-    let client = NodeClient::new(&zone.cluster, discovery::LIMITS).map_err(|error| {
-        let reason: &dyn std::error::Error = &error;
-        StartError::Client { zone: zone.name(), reason: reason.source().unwrap_or(reason).to_string() }
-    })?;
-    Ok(Some(client))
-}
-
-/// Whether a zone's nodes are found and probed in the same way.
-pub(super) fn is_asked_alike(old: &ZoneConfig, new: &ZoneConfig) -> bool {
-    old.cluster == new.cluster && old.health == new.health && old.datacenters() == new.datacenters()
-}
-
 impl Zone {
     /// Starts a zone that is not served yet. Its state file is written once `ended`, the token of its last writer, is
     /// cancelled.
     pub(super) fn start(
         config: &ZoneConfig,
         statics: StaticZone,
-        client: Option<NodeClient>,
-        known: Known,
+        cluster: Arc<Cluster>,
+        epoch: Option<u32>,
         ended: Option<CancellationToken>,
         ground: &mut Ground<'_>,
     ) -> Self {
-        if client.is_none() {
+        if config.cluster.seeds.is_empty() {
             tracing::info!(zone = %config.name(), "no seeds: the zone serves only its static records");
         }
-        let epochs = watch::Sender::new(known.epoch.unwrap_or_default());
-        let mut zone = Self::begin(config, statics, client, known, epochs, Default::default(), ground);
+        let epochs = watch::Sender::new(epoch.unwrap_or_default());
+        let source = source(config, statics, &cluster, ground);
+        let mut zone = Zone { source, epoch, epochs, cluster, writer: None };
         zone.write(ended, ground);
         zone
     }
 
-    /// Goes on with another way of finding and probing its nodes; what is known of them stays known.
-    pub(super) fn restart(
+    /// Goes on with another cluster, or with the same one asked in another way.
+    pub(super) fn turn_to(
         &mut self,
+        cluster: Arc<Cluster>,
         config: &ZoneConfig,
         statics: StaticZone,
-        client: Option<NodeClient>,
         ground: &mut Ground<'_>,
     ) {
-        self.stop.cancel();
-        let (topology, health) = (self.topology.borrow().as_ref().clone(), self.health.borrow().clone());
-        let known = Known::so_far(config, &self.source.config.cluster.seeds, topology, &health);
-        let stats = (self.discovery.clone(), self.probes.clone());
-        let known = Known { epoch: self.epoch, ..known };
-        let mut next = Self::begin(config, statics, client, known, self.epochs.clone(), stats, ground);
-        next.write(self.writer.take().map(Writing::stop), ground);
-        *self = next;
+        self.cluster = cluster;
+        self.source = source(config, statics, &self.cluster, ground);
+        let ended = self.writer.take().map(Writing::stop);
+        self.write(ended, ground);
     }
 
-    /// Answers by another configuration; poller and prober go on as they are.
+    /// Answers by another configuration; its cluster is asked as before.
     pub(super) fn answer_by(&mut self, config: &ZoneConfig, statics: StaticZone, ground: &mut Ground<'_>) {
-        let (demand, meter) = (self.source.demand.clone(), self.source.meter.clone());
-        let listen = ground.listen.to_vec();
-        self.source = Arc::new(ZoneSource { config: config.clone(), statics, listen, demand, meter });
+        self.source = source(config, statics, &self.cluster, ground);
         if self.writes_elsewhere(ground) {
             let ended = self.writer.take().map(Writing::stop);
             self.write(ended, ground);
@@ -137,9 +106,8 @@ impl Zone {
         self.writer.as_ref().map(|writer| writer.dir.as_path()) != ground.state_dir
     }
 
-    /// Ends it. Returns what is cancelled when its state file is written for the last time.
+    /// Ends it, not its cluster. Returns what is cancelled when its state file is written for the last time.
     pub(super) fn stop(self) -> Option<CancellationToken> {
-        self.stop.cancel();
         self.writer.map(Writing::stop)
     }
 
@@ -153,11 +121,18 @@ impl Zone {
         Inputs {
             source: self.source.clone(),
             epoch: self.epoch,
-            topology: self.topology.clone(),
-            health: self.health.clone(),
+            topology: self.cluster.topology.clone(),
+            health: self.cluster.health.clone(),
             overrides: sight.overrides.clone(),
             epochs: self.epochs.clone(),
         }
+    }
+
+    /// What this process has learnt so far, for the cluster that this configuration leads to.
+    pub(super) fn so_far(&self, config: &ZoneConfig) -> Known {
+        let (topology, health) =
+            (self.cluster.topology.borrow().as_ref().clone(), self.cluster.health.borrow().clone());
+        Known::so_far(config, &self.source.config.cluster.seeds, topology, &health)
     }
 
     /// What is known of it.
@@ -167,15 +142,15 @@ impl Zone {
             zone: config.name(),
             seeds: config.cluster.seeds.iter().map(Seed::to_string).collect(),
             epoch: *self.epochs.borrow(),
-            topology: self.topology.borrow().as_ref().clone(),
-            health: self.health.borrow().as_ref().clone(),
+            topology: self.cluster.topology.borrow().as_ref().clone(),
+            health: self.cluster.health.borrow().as_ref().clone(),
         }
     }
 
     /// Whether it is known who answers: the cluster has told its nodes, and each of them was probed until it was in, or
     /// failed.
     pub(super) fn is_settled(&self) -> bool {
-        let (topology, health) = (self.topology.borrow(), self.health.borrow());
+        let (topology, health) = (self.cluster.topology.borrow(), self.cluster.health.borrow());
         let is_probed = |address| {
             let health = health.of(address);
             health.state != NodeState::Joining || health.failure.is_some()
@@ -187,7 +162,7 @@ impl Zone {
 
     /// Why it has no answers, where it has none.
     pub(super) fn without_answers(&self) -> String {
-        let (topology, health) = (self.topology.borrow(), self.health.borrow());
+        let (topology, health) = (self.cluster.topology.borrow(), self.cluster.health.borrow());
         let listed = topology.listed().count();
         if topology.source != Source::Discovery {
             return "none of its seeds tells which nodes there are".to_owned();
@@ -202,72 +177,16 @@ impl Zone {
 
     /// What can be looked at.
     pub(super) fn sight(&self) -> ZoneSight {
+        let name = self.source.config.name();
+        let others = self.cluster.zones().into_iter().filter(|zone| **zone != *name);
         ZoneSight {
-            name: self.source.config.name(),
-            topology: self.topology.clone(),
-            health: self.health.clone(),
-            discovery: self.discovery.clone(),
-            probes: self.probes.clone(),
+            topology: self.cluster.topology.clone(),
+            health: self.cluster.health.clone(),
+            discovery: self.cluster.counts.discovery.clone(),
+            probes: self.cluster.counts.probes.clone(),
+            shares_with: others.map(|zone| zone.to_string()).collect(),
+            name,
         }
-    }
-
-    fn begin(
-        config: &ZoneConfig,
-        statics: StaticZone,
-        client: Option<NodeClient>,
-        known: Known,
-        epochs: watch::Sender<u32>,
-        stats: (Arc<discovery::Stats>, Arc<health::Stats>),
-        ground: &mut Ground<'_>,
-    ) -> Self {
-        let Known { epoch, topology: initial, health: initial_health } = known;
-        let (discovery, probes) = stats;
-        let stop = ground.stop.child_token();
-        let wake = Arc::new(Notify::new());
-        let waker = wake.clone();
-        let demand = Arc::new(Demand::new(move || waker.notify_one()));
-        let (publish_topology, topology) = watch::channel(Arc::new(initial.clone()));
-        let (publish_health, health) = watch::channel(Arc::new(initial_health));
-        if let Some(client) = client {
-            let name = config.name();
-            let journal = ground.sight.journal.of(&name);
-            let poller = discovery::run(discovery::Options {
-                client,
-                cluster: config.cluster.clone(),
-                datacenters: config.datacenters(),
-                fall: config.health.fall,
-                initial,
-                demand: demand.clone(),
-                wake,
-                publish: publish_topology,
-                stop: stop.clone(),
-                seed: fastrand::u64(..),
-                stats: discovery.clone(),
-                journal: journal.clone(),
-            });
-            let poller = poller.instrument(tracing::error_span!("discovery", zone = %name));
-            spawn(ground.tasks, "a zone's poller", &stop, poller);
-            let prober = health::run(health::Options {
-                cluster: config.cluster.clone(),
-                health: config.health.clone(),
-                topology: topology.clone(),
-                publish: publish_health,
-                stats: probes.clone(),
-                journal,
-                stop: stop.clone(),
-                seed: fastrand::u64(..),
-            });
-            let prober = prober.instrument(tracing::error_span!("health", zone = %name));
-            spawn(ground.tasks, "a zone's prober", &stop, async {
-                if let Err(error) = prober.await {
-                    tracing::error!(%error, "a zone's prober cannot start");
-                }
-            });
-        }
-        let listen = ground.listen.to_vec();
-        let meter = ground.sight.counters.meter(&config.name());
-        let source = Arc::new(ZoneSource { config: config.clone(), statics, listen, demand, meter });
-        Zone { source, epoch, epochs, topology, health, discovery, probes, stop, writer: None }
     }
 
     /// Writes the state file from now on, once whoever wrote it before has done so for the last time.
@@ -277,8 +196,8 @@ impl Zone {
             let writer = Writer {
                 zone: self.source.config.name(),
                 seeds: self.source.config.cluster.seeds.clone(),
-                topology: self.topology.clone(),
-                health: self.health.clone(),
+                topology: self.cluster.topology.clone(),
+                health: self.cluster.health.clone(),
                 epochs: self.epochs.subscribe(),
                 dir: dir.to_owned(),
                 stop: stop.clone(),
@@ -294,6 +213,14 @@ impl Zone {
             Writing { dir: dir.to_owned(), stop, ended, task }
         });
     }
+}
+
+/// What answers are made of that does not change with the cluster.
+fn source(config: &ZoneConfig, statics: StaticZone, cluster: &Cluster, ground: &Ground<'_>) -> Arc<ZoneSource> {
+    // Given by name: a zone that goes on is counted under its number.
+    let meter = ground.sight.counters.meter(&config.name());
+    let (demand, listen) = (cluster.demand.clone(), ground.listen.to_vec());
+    Arc::new(ZoneSource { config: config.clone(), statics, listen, demand, meter })
 }
 
 impl Writing {

@@ -1,14 +1,15 @@
 //! The zones served, and how they come, change and go while others are served.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hickory_proto::rr::Name;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     beginning::Known,
+    cluster::{Asked, Cluster, Counts, Sharers},
     error::StartError,
-    zone::{Ground, Zone, client, is_asked_alike},
+    zone::{Ground, Zone},
 };
 use crate::{
     admin::{Sight, ZoneSight},
@@ -21,18 +22,28 @@ use crate::{
     zone::file::StaticZone,
 };
 
-/// All zones.
+/// All zones, and the clusters behind them.
 #[derive(Default)]
 pub(super) struct Zones {
     served: Vec<Zone>,
+    /// Each asked in another way than all others.
+    clusters: Vec<Arc<Cluster>>,
     /// Writers of state files of zones that are gone, until they have written for the last time.
     ending: BTreeMap<String, CancellationToken>,
 }
 
-/// What becomes of one zone; nothing can fail at it any more.
-pub(super) struct Step {
+/// What becomes of all zones; nothing can fail at it any more.
+pub(super) struct Steps {
+    zones: Vec<Step>,
+    /// Clusters that are not asked yet, and who will.
+    clients: Vec<(Asked, Option<NodeClient>)>,
+}
+
+/// What becomes of one zone.
+struct Step {
     config: ZoneConfig,
     statics: StaticZone,
+    asked: Asked,
     way: Way,
 }
 
@@ -42,15 +53,27 @@ enum Way {
     /// It is answered by another configuration or another zone file.
     Answers,
     /// Its nodes are found or probed in another way.
-    Asks(Option<NodeClient>),
+    Asks,
     /// It is new; what is known of it from an earlier run.
-    Comes(Option<NodeClient>, Known),
+    Comes(Known),
+}
+
+/// A cluster in the making: who shares it, and what they know of it.
+struct Party {
+    asked: Asked,
+    client: Option<NodeClient>,
+    /// Where it is at work already.
+    at_work: Option<Arc<Cluster>>,
+    sharers: Sharers,
+    known: Option<Known>,
+    /// Where its first zone's nodes were found until now.
+    before: Option<Arc<Cluster>>,
 }
 
 impl Zones {
     /// What becomes of the zones, one step for each that is served then. Changes nothing, but that a state file which
     /// cannot be read is set aside: so this is asked last. Blocks.
-    pub(super) fn prepare(&self, config: &Config, statics: Vec<StaticZone>) -> Result<Vec<Step>, StartError> {
+    pub(super) fn prepare(&self, config: &Config, statics: Vec<StaticZone>) -> Result<Steps, StartError> {
         self.prepare_with(config, statics, &[])
     }
 
@@ -60,35 +83,45 @@ impl Zones {
         config: &Config,
         statics: Vec<StaticZone>,
         told: &[Knowledge],
-    ) -> Result<Vec<Step>, StartError> {
+    ) -> Result<Steps, StartError> {
         let served: BTreeMap<&Name, &Zone> = self.served.iter().map(|zone| (&zone.source.config.apex, zone)).collect();
         let step = |(config, statics): (&ZoneConfig, StaticZone)| {
+            let asked = Asked::of(config);
             let way = match served.get(&config.apex) {
                 Some(zone) if zone.source.config == *config && zone.source.statics == statics => Way::Stays,
-                Some(zone) if is_asked_alike(&zone.source.config, config) => Way::Answers,
-                Some(_) => Way::Asks(client(config)?),
-                None => Way::Comes(client(config)?, Known::default()),
+                Some(zone) if zone.cluster.asked == asked => Way::Answers,
+                Some(_) => Way::Asks,
+                None => Way::Comes(Known::default()),
             };
-            Ok(Step { config: config.clone(), statics, way })
+            Step { config: config.clone(), statics, asked, way }
         };
-        let mut steps: Vec<Step> = config.zones.iter().zip(statics).map(step).collect::<Result<_, StartError>>()?;
-        for Step { config: zone, way, .. } in &mut steps {
-            if let Way::Comes(_, known) = way {
+        let mut zones: Vec<Step> = config.zones.iter().zip(statics).map(step).collect();
+        let mut clients: Vec<(Asked, Option<NodeClient>)> = Vec::new();
+        for Step { config, asked, .. } in &zones {
+            let is_asked = self.clusters.iter().any(|cluster| cluster.asked == *asked);
+            if !is_asked && clients.iter().all(|(known, _)| known != asked) {
+                clients.push((asked.clone(), asked.client(config)?));
+            }
+        }
+        for Step { config: zone, way, .. } in &mut zones {
+            if let Way::Comes(known) = way {
                 let at_start = || Known::at_start(zone, config.server.state_dir.as_deref());
                 *known = Known::handed_over(zone, told).unwrap_or_else(at_start);
             }
         }
-        Ok(steps)
+        Ok(Steps { zones, clients })
     }
 
     /// Makes these the zones that are served. Returns what changed, a part each.
-    pub(super) fn apply(&mut self, steps: Vec<Step>, ground: &mut Ground<'_>) -> Vec<String> {
+    pub(super) fn apply(&mut self, steps: Steps, ground: &mut Ground<'_>) -> Vec<String> {
         self.ending.retain(|_, ended| !ended.is_cancelled());
         let before = std::mem::take(&mut self.served);
         let mut before: BTreeMap<Name, Zone> =
             before.into_iter().map(|zone| (zone.source.config.apex.clone(), zone)).collect();
+        let Steps { zones: steps, clients } = steps;
+        let clusters = self.gather(&steps, clients, &before, ground);
         let mut told = Vec::new();
-        for Step { config, statics, way } in steps {
+        for (Step { config, statics, way, .. }, cluster) in steps.into_iter().zip(clusters) {
             let name = config.name();
             let zone = match (way, before.remove(&config.apex)) {
                 (Way::Stays, Some(mut zone)) => {
@@ -103,17 +136,17 @@ impl Zones {
                     zone.answer_by(&config, statics, ground);
                     zone
                 }
-                (Way::Asks(client), Some(mut zone)) => {
+                (Way::Asks, Some(mut zone)) => {
                     told.push(difference(&zone, &config, &statics));
-                    zone.restart(&config, statics, client, ground);
+                    zone.turn_to(cluster, &config, statics, ground);
                     zone
                 }
-                (Way::Comes(client, known), _) => {
+                (Way::Comes(known), _) => {
                     told.push(format!("zone {name} added"));
-                    Zone::start(&config, statics, client, known, self.ending.remove(&name), ground)
+                    Zone::start(&config, statics, cluster, known.epoch, self.ending.remove(&name), ground)
                 }
                 // A zone that stays was there when the steps were made, and only this takes any away.
-                (Way::Stays | Way::Answers | Way::Asks(_), None) => continue,
+                (Way::Stays | Way::Answers | Way::Asks, None) => continue,
             };
             self.served.push(zone);
         }
@@ -125,6 +158,38 @@ impl Zones {
             }
         }
         told
+    }
+
+    /// Starts the clusters that the zones need, tells those at work whose they are from now on, and ends those that
+    /// nobody needs. Returns that of each step.
+    fn gather(
+        &mut self,
+        steps: &[Step],
+        clients: Vec<(Asked, Option<NodeClient>)>,
+        before: &BTreeMap<Name, Zone>,
+        ground: &mut Ground<'_>,
+    ) -> Vec<Arc<Cluster>> {
+        let at_work = std::mem::take(&mut self.clusters);
+        let running = at_work.iter().map(|cluster| Party::new(cluster.asked.clone(), None, Some(cluster.clone())));
+        let starting = clients.into_iter().map(|(asked, client)| Party::new(asked, client, None));
+        let mut parties: Vec<Party> = running.chain(starting).collect();
+        let mut seats = Vec::new();
+        for step in steps {
+            // Each is at work or was given a client when the steps were made.
+            let seat = parties.iter().position(|party| party.asked == step.asked).unwrap_or_default();
+            parties[seat].join(step, before.get(&step.config.apex));
+            seats.push(seat);
+        }
+        let is_needed = |cluster: &Arc<Cluster>| {
+            let mut needed = parties.iter().filter(|party| !party.sharers.zones.is_empty());
+            needed.any(|party| party.at_work.as_ref().is_some_and(|at_work| Arc::ptr_eq(at_work, cluster)))
+        };
+        let mut ended: Vec<Arc<Cluster>> = at_work.into_iter().filter(|cluster| !is_needed(cluster)).collect();
+        ended.iter().for_each(|cluster| cluster.stop());
+        let clusters: Vec<Option<Arc<Cluster>>> =
+            parties.into_iter().map(|party| party.begin(&mut ended, ground)).collect();
+        self.clusters = clusters.iter().flatten().cloned().collect();
+        seats.into_iter().filter_map(|seat| clusters[seat].clone()).collect()
     }
 
     /// Leaves their state files to another process: what this one knows is old by now.
@@ -169,6 +234,45 @@ impl Zones {
     /// What can be looked at.
     pub(super) fn sights(&self) -> Vec<ZoneSight> {
         self.served.iter().map(Zone::sight).collect()
+    }
+}
+
+impl Party {
+    fn new(asked: Asked, client: Option<NodeClient>, at_work: Option<Arc<Cluster>>) -> Self {
+        Party { asked, client, at_work, sharers: Sharers::default(), known: None, before: None }
+    }
+
+    /// A zone more, and what it knows; `zone` as it was until now.
+    fn join(&mut self, step: &Step, zone: Option<&Zone>) {
+        self.sharers.add(&step.config);
+        let known = match (&step.way, zone) {
+            (Way::Comes(known), _) => known.clone(),
+            (Way::Asks, Some(zone)) => {
+                self.before.get_or_insert_with(|| zone.cluster.clone());
+                zone.so_far(&step.config)
+            }
+            _ => return,
+        };
+        self.sharers.remember(&known.topology);
+        self.known = Some(match self.known.take() {
+            Some(others) => others.and(known),
+            None => known,
+        });
+    }
+
+    /// The cluster at work, where any zone needs it. It goes on counting where the one before it `ended`.
+    fn begin(self, ended: &mut Vec<Arc<Cluster>>, ground: &mut Ground<'_>) -> Option<Arc<Cluster>> {
+        let Party { asked, client, at_work, sharers, known, before } = self;
+        if sharers.zones.is_empty() {
+            return None;
+        }
+        if let Some(cluster) = at_work {
+            cluster.share(sharers);
+            return Some(cluster);
+        }
+        let heir = ended.iter().position(|cluster| before.as_ref().is_some_and(|before| Arc::ptr_eq(before, cluster)));
+        let counts = heir.map_or_else(Counts::default, |at| ended.remove(at).counts.clone());
+        Some(Arc::new(Cluster::start(asked, client, sharers, known.unwrap_or_default(), counts, ground)))
     }
 }
 

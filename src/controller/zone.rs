@@ -73,7 +73,7 @@ impl Zone {
         let Inputs { source, epoch, topology, health, overrides, epochs } = &mut self.inputs;
         let now = SystemTime::now();
         let view = ClusterView {
-            topology: topology.borrow_and_update().clone(),
+            topology: of_zone(topology.borrow_and_update().clone(), source),
             health: health.borrow_and_update().clone(),
             overrides: overrides.borrow_and_update().clone(),
             now,
@@ -115,6 +115,12 @@ impl Zone {
         log::changes(&log::Log { zone: &zone, journal }, self.logged.as_deref(), &compiled.plan);
         self.logged = Some(compiled.plan.clone());
     }
+}
+
+/// A topology with the names of this zone only: others on the same cluster may know more of them.
+fn of_zone(topology: Arc<Topology>, source: &ZoneSource) -> Arc<Topology> {
+    let named = source.config.datacenters();
+    if topology.is_of_places(&named) { topology } else { Arc::new(topology.as_ref().clone().of_places(&named)) }
 }
 
 /// Changes that another process may make while it is being replaced, where its epochs are ahead of the clock: far more

@@ -80,16 +80,25 @@ impl Topology {
     /// Without scopes that are none of these datacenters and racks. Names come from the configuration alone, so one that is
     /// gone from it is gone; kept, it would be a scope that can never have a node.
     pub fn of_places(mut self, named: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Self {
-        self.seen.retain(|scope| match scope {
-            Scope::Cluster => true,
-            Scope::Datacenter(dc) => named.contains_key(dc),
-            Scope::Rack(dc, rack) => named.get(dc).is_some_and(|racks| racks.contains(rack)),
-        });
+        self.seen.retain(|scope| is_named(scope, named));
         self
+    }
+
+    /// Whether [`Topology::of_places`] would leave it as it is.
+    pub fn is_of_places(&self, named: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> bool {
+        self.seen.iter().all(|scope| is_named(scope, named))
     }
 
     /// The members that the cluster lists now.
     pub fn listed(&self) -> impl Iterator<Item = &Member> {
         self.members.values().filter(|member| member.listing == Listing::Listed)
+    }
+}
+
+fn is_named(scope: &Scope, named: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> bool {
+    match scope {
+        Scope::Cluster => true,
+        Scope::Datacenter(dc) => named.contains_key(dc),
+        Scope::Rack(dc, rack) => named.get(dc).is_some_and(|racks| racks.contains(rack)),
     }
 }

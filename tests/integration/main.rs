@@ -36,6 +36,7 @@ mod restart;
 mod rfc8906;
 mod scenarios;
 mod service;
+mod shared_clusters;
 mod shutdown;
 mod steering;
 mod support;

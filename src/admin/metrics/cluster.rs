@@ -20,6 +20,10 @@ use crate::{
     table::CompiledZone,
 };
 
+/// Ends the help of what a cluster's poller and prober count: a sum over zones is to be divided, or taken over one zone of
+/// each cluster.
+const SHARED: &str = "; the same for all zones of a cluster, see alternator_dns_cluster_zones";
+
 pub(super) fn tell(sight: &Sight, now: SystemTime, to: &mut Families<'_>) -> fmt::Result {
     let table = sight.table.load_full();
     let mut zones: Vec<(String, &Arc<CompiledZone>)> =
@@ -134,6 +138,12 @@ fn chain_name(scope: &ScopePlan) -> String {
 }
 
 fn discovery(sights: &[ZoneSight], now: SystemTime, started: SystemTime, to: &mut Families<'_>) -> fmt::Result {
+    let shared = |help: &str| format!("{help}{SHARED}");
+    to.gauges(
+        "alternator_dns_cluster_zones",
+        "Zones on the zone's cluster, this one included: they share its poller and its prober",
+        sights.iter().map(|sight| (vec![("zone", sight.name.as_str())], 1.0 + sight.shares_with.len() as f64)),
+    )?;
     let age = |sight: &ZoneSight| {
         let since = sight.discovery.last_success().unwrap_or(started);
         now.duration_since(since).unwrap_or_default().as_secs_f64()
@@ -145,7 +155,7 @@ fn discovery(sights: &[ZoneSight], now: SystemTime, started: SystemTime, to: &mu
     )?;
     to.histograms(
         "alternator_dns_poll_duration_seconds",
-        "Time that questions for lists of nodes took which gave a list",
+        &shared("Time that questions for lists of nodes took which gave a list"),
         sights.iter().map(|sight| (vec![("zone", sight.name.as_str())], sight.discovery.latency())),
     )?;
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed) as f64;
@@ -162,7 +172,7 @@ fn discovery(sights: &[ZoneSight], now: SystemTime, started: SystemTime, to: &mu
             counters.map(|(result, counter)| (vec![("zone", name.as_str()), ("result", result)], count(counter))),
         );
     }
-    to.counters("alternator_dns_polls", "Questions for lists of nodes, by what came of them", samples)?;
+    to.counters("alternator_dns_polls", &shared("Questions for lists of nodes, by what came of them"), samples)?;
     let mut rounds = Vec::new();
     for ZoneSight { name, discovery, .. } in sights {
         let (all, unanswered) = (count(&discovery.rounds), count(&discovery.unanswered_rounds));
@@ -171,10 +181,11 @@ fn discovery(sights: &[ZoneSight], now: SystemTime, started: SystemTime, to: &mu
                 .map(|(result, count)| (vec![("zone", name.as_str()), ("result", result)], count)),
         );
     }
-    to.counters("alternator_dns_poll_rounds", "Rounds of such questions, by whether any node gave a list", rounds)?;
+    let help = shared("Rounds of such questions, by whether any node gave a list");
+    to.counters("alternator_dns_poll_rounds", &help, rounds)?;
     let mut tell = |name: &str, help: &str, counter: &dyn Fn(&crate::discovery::Stats) -> f64| {
         let samples = sights.iter().map(|sight| (vec![("zone", sight.name.as_str())], counter(&sight.discovery)));
-        to.counters(name, help, samples)
+        to.counters(name, &shared(help), samples)
     };
     tell("alternator_dns_skipped_entries", "Entries of such lists that are no usable address", &|stats| {
         count(&stats.skipped_entries)
@@ -187,6 +198,7 @@ fn discovery(sights: &[ZoneSight], now: SystemTime, started: SystemTime, to: &mu
 }
 
 fn probes(sights: &[ZoneSight], to: &mut Families<'_>) -> fmt::Result {
+    let shared = |help: &str| format!("{help}{SHARED}");
     let mut samples = Vec::new();
     for ZoneSight { name, probes, .. } in sights {
         let failures = probes.failures();
@@ -203,13 +215,13 @@ fn probes(sights: &[ZoneSight], to: &mut Families<'_>) -> fmt::Result {
     }
     to.histograms(
         "alternator_dns_probe_duration_seconds",
-        "Time that probes took which were answered well",
+        &shared("Time that probes took which were answered well"),
         sights.iter().map(|sight| (vec![("zone", sight.name.as_str())], sight.probes.latency())),
     )?;
-    to.counters("alternator_dns_probes", "Probes of nodes, by what came of them", samples)?;
+    to.counters("alternator_dns_probes", &shared("Probes of nodes, by what came of them"), samples)?;
     let mut tell = |name: &str, help: &str, counter: &dyn Fn(&crate::health::Stats) -> u64| {
         let samples = sights.iter().map(|sight| (vec![("zone", sight.name.as_str())], counter(&sight.probes) as f64));
-        to.counters(name, help, samples)
+        to.counters(name, &shared(help), samples)
     };
     tell("alternator_dns_node_transitions", "Changes of what probes say of a node", &|stats| stats.transitions())?;
     tell("alternator_dns_panics", "How often so many nodes fell silent that the prober was distrusted", &|stats| {

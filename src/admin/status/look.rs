@@ -160,6 +160,7 @@ impl ZoneStatus {
             flat: plan.flat,
             panic: plan.panic,
             source: source.to_owned(),
+            shares_with: sight.map(|sight| sight.shares_with.clone()).unwrap_or_default(),
             ttl: u32::try_from(zone.source.config.ttl.as_secs()).unwrap_or(u32::MAX),
             nodes: plan.nodes().map(node).collect(),
             scopes: scopes(zone),

@@ -111,6 +111,8 @@ pub struct ZoneStatus {
     pub panic: bool,
     /// Where the topology is from: `nothing`, `snapshot` (the state file), `discovery`.
     pub source: String,
+    /// Other zones on the same cluster: its nodes are asked once for all of them.
+    pub shares_with: Vec<String>,
     /// TTL of addresses as configured, seconds.
     pub ttl: u32,
     /// Every node known, by address.

@@ -126,6 +126,9 @@ fn about_zone(zone: &ZoneStatus, rates: &Rates, clock: &Clock, paint: Paint) -> 
             lines.push(format!("  {}", paint.alarm(alarm)));
         }
     }
+    if !zone.shares_with.is_empty() {
+        lines.push(format!("  one cluster with {}", clean(&zone.shares_with.join(", "))));
+    }
     let mut racks: BTreeMap<(&str, &str), Vec<&NodeStatus>> = BTreeMap::new();
     for node in &zone.nodes {
         let place = (node.datacenter.as_deref().unwrap_or("-"), node.rack.as_deref().unwrap_or("-"));
