@@ -20,6 +20,7 @@
 //! | pure | [`zone`] | zone files, and the labels made from ScyllaDB's names |
 //! | | [`plan`] | who is answered at which level of a fallback chain, and in which order |
 //! | | [`table`] | everything all zones can answer, compiled to wire bytes: the one thing a query reads |
+//! | both sides | [`certificate`] | certificates and keys in PEM files |
 //! | the cluster's side | [`http`] | one GET to one node, bounded in time and size |
 //! | | [`discovery`] | asks several nodes for their lists and merges them: which nodes there are, and where |
 //! | | [`health`] | probes every node: which of them serve |
@@ -63,6 +64,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod controller;

@@ -17,16 +17,17 @@ const LAYERS: &[(&str, &str)] = &[
     ("zone", "config"),                                            // zone files, labels
     ("plan", "config model"),                                      // who is answered, and in which order
     ("table", "config model plan zone"),                           // everything all zones can answer, compiled
-    ("http", "config model"),                                      // one request to one node
+    ("certificate", ""),                                           // certificates and keys in PEM files
+    ("http", "certificate config model"),                          // one request to one node
     ("journal", "model"),                                          // the last changes
     ("discovery", "config http journal model"),                    // which nodes there are
     ("health", "config http journal model"),                       // which of them serve
-    ("server", "config model table"), // packets in, replies out; knows nothing of where the Table comes from
-    ("http_error", ""),               // a request over HTTP that is not done
+    ("server", "certificate config model table"), // packets in, replies out; knows nothing of where the Table comes from
+    ("http_error", ""),                           // a request over HTTP that is not done
     ("explain", "config http_error model plan server table zone"), // how an answer comes about: asks as a query does
     ("handover", "config model server"), // what goes from one process to the next; knows nothing of who takes it
-    ("state", "config model"),        // the last topology on disk
-    ("reload", "config"),             // who asks for a reload, files, what differs
+    ("state", "config model"),           // the last topology on disk
+    ("reload", "config"),                // who asks for a reload, files, what differs
     // Steering by hand: what operators forced, and whether they have it.
     ("overrides", "config http_error journal model plan reload state table"),
     ("sim", ""),                            // a simulated cluster: must not share the server's mistakes
@@ -58,7 +59,7 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("listenfd", "service/passed.rs"),
     ("caps", "service/user.rs server/privileges.rs"),
     ("quinn", "server/encrypted/quic.rs"),
-    ("rustls", "server/encrypted/"),
+    ("rustls", "server/encrypted/ certificate/"),
     ("tokio_rustls", "server/encrypted/"),
     ("base64", "server/encrypted/query_text.rs admin/token.rs"), // queries in URLs, passwords of browsers
     ("bytes", "server/encrypted/body.rs"),

@@ -44,7 +44,6 @@ mod quic;
 mod reload;
 mod seats;
 mod tls;
-mod validity;
 mod worker;
 
 pub use certificate::CertificateError;

@@ -12,11 +12,11 @@ use std::{
 
 use tokio::sync::mpsc::Sender as Report;
 
-use super::{
-    certificate::{Certificate, CertificateError, Files},
-    validity::{is_over, not_after},
+use super::certificate::{Certificate, CertificateError, Files};
+use crate::{
+    certificate::{is_over, not_after},
+    server::listeners::{Guard, Stop},
 };
-use crate::server::listeners::{Guard, Stop};
 
 /// How often the files are looked at. Certificates are renewed days before they end; this only has to be shorter than
 /// whoever renews by hand waits before he wonders.

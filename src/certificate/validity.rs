@@ -1,4 +1,4 @@
-//! Until when a certificate is valid: the one thing of it that rustls does not tell and an operator must know.
+//! When a certificate is valid: the one thing of it that rustls does not tell and an operator must know.
 
 use std::time::SystemTime;
 
@@ -9,9 +9,23 @@ const SEQUENCE: u8 = 0x30;
 /// The version of a certificate, `[0] EXPLICIT`.
 const VERSION: u8 = 0xA0;
 
-/// The last second at which a certificate is valid (RFC 5280 section 4.1.2.5), as in `2027-01-31T23:59:59Z`. `None` for
-/// what cannot be read.
-pub(super) fn not_after(certificate: &[u8]) -> Option<String> {
+/// The first and the last second at which a certificate is valid (RFC 5280 section 4.1.2.5), as in
+/// `2027-01-31T23:59:59Z`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The first.
+    pub not_before: String,
+    /// The last.
+    pub not_after: String,
+}
+
+/// The last second at which a certificate is valid. `None` for what cannot be read.
+pub fn not_after(certificate: &[u8]) -> Option<String> {
+    validity(certificate).map(|validity| validity.not_after)
+}
+
+/// When a certificate is valid. `None` for what cannot be read.
+pub fn validity(certificate: &[u8]) -> Option<Validity> {
     let (tag, certificate, _) = element(certificate)?;
     let (inner, content, _) = element(certificate)?;
     if (tag, inner) != (SEQUENCE, SEQUENCE) {
@@ -29,14 +43,15 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<String> {
         }
         rest = after;
     }
-    let (_, validity, _) = element(rest)?;
-    let (_, _, after) = element(validity)?;
-    let (tag, time, _) = element(after)?;
-    readable(tag, std::str::from_utf8(time).ok()?)
+    let (_, times, _) = element(rest)?;
+    let (tag, not_before, after) = element(times)?;
+    let not_before = readable(tag, std::str::from_utf8(not_before).ok()?)?;
+    let (tag, not_after, _) = element(after)?;
+    Some(Validity { not_before, not_after: readable(tag, std::str::from_utf8(not_after).ok()?)? })
 }
 
-/// Whether a time told by [`not_after`] is over.
-pub(super) fn is_over(not_after: &str, now: SystemTime) -> bool {
+/// Whether a time told by [`validity`] is over.
+pub fn is_over(not_after: &str, now: SystemTime) -> bool {
     // Both are of one form, so the texts are in the order of the times.
     *not_after < *humantime::format_rfc3339_seconds(now).to_string()
 }
@@ -81,6 +96,7 @@ mod tests {
 
     fn made(year: i32, month: u8, day: u8) -> Vec<u8> {
         let mut params = CertificateParams::new(["dns.test".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2026, 1, 2);
         params.not_after = date_time_ymd(year, month, day);
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
     }
@@ -92,6 +108,12 @@ mod tests {
         assert_eq!(not_after(&made(2049, 12, 31)).unwrap(), "2049-12-31T00:00:00Z");
         assert_eq!(not_after(&made(2050, 1, 1)).unwrap(), "2050-01-01T00:00:00Z");
         assert_eq!(readable(UTC_TIME, "991231235959Z").unwrap(), "1999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn the_beginning_of_a_certificate_is_read() {
+        let validity = validity(&made(2050, 1, 1)).unwrap();
+        assert_eq!((&*validity.not_before, &*validity.not_after), ("2026-01-02T00:00:00Z", "2050-01-01T00:00:00Z"));
     }
 
     #[test]
