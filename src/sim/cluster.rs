@@ -52,7 +52,7 @@ impl Cluster {
         };
         let mut ports = cluster.ports.lock().await;
         for (spec, listener) in spec.nodes.iter().zip(listeners) {
-            let node = cluster.join(spec);
+            let node = cluster.join(spec)?;
             let port = match spec.state.facts().open {
                 true => Port::Open(OpenPort::serve(listener, node)),
                 false => {
@@ -111,6 +111,9 @@ impl Cluster {
         let mut ports = self.ports.lock().await;
         let port = ports.get_mut(&address).ok_or_else(|| unknown(address))?;
         let Port::Closed(closed) = port else { return Ok(()) };
+        // A new process has new keys of tickets.
+        let tls = self.membership.gossip().member(address).and_then(|member| member.spec.tls.clone());
+        node.set_tls(tls.as_ref())?;
         let listener = match closed.take() {
             Some(closed) => closed.listen()?,
             None => port::open(self.at(address))?,
@@ -130,10 +133,10 @@ impl Cluster {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} is a node already", spec.address)));
         }
         let port = match spec.state.facts().open {
-            true => Port::Open(OpenPort::serve(port::open(self.at(spec.address))?, self.join(spec))),
+            true => Port::Open(OpenPort::serve(port::open(self.at(spec.address))?, self.join(spec)?)),
             false => {
                 let closed = ClosedPort::bind(self.at(spec.address))?;
-                self.join(spec);
+                self.join(spec)?;
                 Port::Closed(Some(closed))
             }
         };
@@ -163,17 +166,19 @@ impl Cluster {
         Ok(())
     }
 
-    fn join(&self, spec: &NodeSpec) -> Arc<Node> {
+    fn join(&self, spec: &NodeSpec) -> io::Result<Arc<Node>> {
         let node = Arc::new(Node {
             address: spec.address,
             tally: Arc::new(Tally::default()),
             faults: watch::Sender::new(Faults::default()),
             clock_offset: AtomicI64::default(),
             membership: Arc::clone(&self.membership),
+            tls: RwLock::default(),
         });
+        node.set_tls(spec.tls.as_ref())?;
         self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(spec.address, Arc::clone(&node));
         self.membership.gossip().join(spec);
-        node
+        Ok(node)
     }
 }
 

@@ -26,6 +26,20 @@ pub struct Counters {
     pub open: u64,
     /// The most connections that were ever open at once.
     pub open_peak: u64,
+    /// TLS handshakes from scratch.
+    pub handshakes_full: u64,
+    /// TLS handshakes that took up an earlier session.
+    pub handshakes_resumed: u64,
+    /// TLS handshakes that were not finished, and connections that did not even try one.
+    pub handshakes_failed: u64,
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handshake {
+    Full,
+    Resumed,
+    Failed,
 }
 
 /// The counting side of [`Counters`]; shared by all connections of a node.
@@ -38,6 +52,9 @@ pub(super) struct Tally {
     accepted: AtomicU64,
     open: AtomicU64,
     open_peak: AtomicU64,
+    handshakes_full: AtomicU64,
+    handshakes_resumed: AtomicU64,
+    handshakes_failed: AtomicU64,
 }
 
 impl Tally {
@@ -48,6 +65,15 @@ impl Tally {
             Some(Endpoint::Health) => &self.health,
             Some(Endpoint::Api) => &self.api,
             None => &self.other,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_handshake(&self, handshake: Handshake) {
+        let counter = match handshake {
+            Handshake::Full => &self.handshakes_full,
+            Handshake::Resumed => &self.handshakes_resumed,
+            Handshake::Failed => &self.handshakes_failed,
         };
         counter.fetch_add(1, Relaxed);
     }
@@ -69,6 +95,9 @@ impl Tally {
             accepted: self.accepted.load(Relaxed),
             open: self.open.load(Relaxed),
             open_peak: self.open_peak.load(Relaxed),
+            handshakes_full: self.handshakes_full.load(Relaxed),
+            handshakes_resumed: self.handshakes_resumed.load(Relaxed),
+            handshakes_failed: self.handshakes_failed.load(Relaxed),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    NodeSpec, State, Version,
+    NodeSpec, State, Tls, Version,
     state::{Facts, Presence},
 };
 
@@ -128,6 +128,10 @@ impl Gossip {
 
     pub(super) fn set_version(&mut self, address: IpAddr, version: Version) {
         self.with(address, |member| member.spec.version = version);
+    }
+
+    pub(super) fn set_tls(&mut self, address: IpAddr, tls: Option<Tls>) {
+        self.with(address, |member| member.spec.tls = tls);
     }
 
     pub(super) fn set_tokens(&mut self, address: IpAddr, count: u32) {

@@ -11,9 +11,12 @@
 //! |---|---|
 //! | [`Cluster`] | the running cluster: its nodes, and every switch that changes them |
 //! | [`ClusterSpec`], [`NodeSpec`] | what to start: nodes with datacenter, rack and address; port; failure detector |
+//! | [`KnownAs`] | what a node is listed by: its address, a name, its host id |
 //! | [`State`] | where a node is in its life: joins, serves, leaves, is dead; what follows from that for the others |
 //! | [`Version`] | the release a node runs: what it lists, which tables and columns it has |
 //! | [`Role`] | who may sign requests, and which tables it may read |
+//! | [`Tls`], [`Identity`] | how a node serves https, and by which certificate |
+//! | [`ClientCertificates`], [`TlsVersions`] | whose certificate it wants to see, and which TLS it speaks |
 //! | [`ClientRoute`] | how clients behind a private connection reach a node |
 //! | gossip | what nodes believe of each other: who is a member, alive, reachable (`gossip.rs`) |
 //! | [`Fault`] | what a running node does wrong; faults of one node add up until [`Cluster::heal`] |
@@ -40,6 +43,7 @@ mod switches;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use auth::Role;
 pub use cluster::Cluster;
@@ -48,3 +52,4 @@ pub use fault::{BadReply, Endpoint, Fault};
 pub use gossip::SeenByOthers;
 pub use spec::{CASSANDRA_RELEASE, ClientRoute, ClusterSpec, FAILURE_DETECTOR_TIMEOUT, KnownAs, NodeSpec};
 pub use state::{State, Version};
+pub use tls::{ClientCertificates, Identity, Tls, TlsVersions};

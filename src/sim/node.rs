@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicI64, Ordering::Relaxed},
     },
     time::{Duration, SystemTime},
@@ -14,6 +14,7 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -21,7 +22,15 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{counters::Tally, fault::Faults, http, membership::Membership, port::BACKLOG};
+use super::{
+    Tls,
+    counters::Tally,
+    fault::Faults,
+    http,
+    membership::Membership,
+    port::BACKLOG,
+    tls::{self, Handshaking},
+};
 
 /// Connections one node holds at once; more wait in its accept queue. A process often may hold 1,024 descriptors in
 /// all, and a poller or a test needs far fewer.
@@ -42,9 +51,22 @@ pub(super) struct Node {
     /// Seconds by which its clock is ahead.
     pub(super) clock_offset: AtomicI64,
     pub(super) membership: Arc<Membership>,
+    /// Where it serves https.
+    pub(super) tls: RwLock<Option<Handshaking>>,
 }
 
 impl Node {
+    /// Serves https so from the next connection on, or http. Sessions of before are not resumed.
+    pub(super) fn set_tls(&self, tls: Option<&Tls>) -> io::Result<()> {
+        let tls = tls.map(Tls::handshaking).transpose()?;
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+        Ok(())
+    }
+
+    fn handshaking(&self) -> Option<Handshaking> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What time it is for this node.
     pub(super) fn now(&self) -> SystemTime {
         let offset = self.clock_offset.load(Relaxed);
@@ -128,7 +150,18 @@ async fn converse(stream: TcpStream, client: IpAddr, node: Arc<Node>) {
     let _open = node.tally.open();
     // Without it a reply in two writes may wait for the client's delayed acknowledgement; slower, but still right.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| http::answer(&node, client, request));
+    match node.handshaking() {
+        None => serve(stream, client, &node).await,
+        Some(tls) => {
+            if let Some(stream) = tls::accept(tls, stream, &node.tally).await {
+                serve(stream, client, &node).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, client: IpAddr, node: &Node) {
+    let service = service_fn(|request| http::answer(node, client, request));
     // An error is the client's doing, or a body cut on purpose: the connection ends, which is all there is to do.
     let _ = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), service).await;
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Cluster, Role, State, Version};
+use super::{Cluster, Role, State, Tls, Version};
 
 /// How long ScyllaDB lists a crashed node by default (`failure_detector_timeout_in_ms`).
 pub const FAILURE_DETECTOR_TIMEOUT: Duration = Duration::from_secs(20);
@@ -65,6 +65,8 @@ pub struct NodeSpec {
     pub state: State,
     /// What it is known by to clients.
     pub known_as: KnownAs,
+    /// How it serves https; `None`: it serves http.
+    pub tls: Option<Tls>,
 }
 
 /// What a node is known by to clients: its `broadcast_rpc_address`, as others list it.
@@ -143,9 +145,23 @@ impl ClusterSpec {
         ClusterSpec { client_routes: routes.into_iter().collect(), ..self }
     }
 
+    /// The same cluster, whose nodes serve https so, as far as they do not have a way of their own.
+    #[must_use]
+    pub fn tls(mut self, tls: &Tls) -> Self {
+        for node in &mut self.nodes {
+            node.tls.get_or_insert_with(|| tls.clone());
+        }
+        self
+    }
+
     /// Whether this machine has `::1` to put a node on.
     pub fn has_ipv6() -> bool {
-        TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+        Self::has_address(Ipv6Addr::LOCALHOST)
+    }
+
+    /// Whether this machine has this address to put a node on.
+    pub fn has_address(address: impl Into<IpAddr>) -> bool {
+        TcpListener::bind((address.into(), 0)).is_ok()
     }
 }
 
@@ -188,6 +204,7 @@ impl NodeSpec {
             internal: None,
             state: State::default(),
             known_as: KnownAs::default(),
+            tls: None,
         }
     }
 
@@ -243,6 +260,12 @@ impl NodeSpec {
     #[must_use]
     pub fn without_rpc_address(self) -> Self {
         NodeSpec { known_as: KnownAs::Nothing, ..self }
+    }
+
+    /// The same node, which serves https.
+    #[must_use]
+    pub fn tls(self, tls: Tls) -> Self {
+        NodeSpec { tls: Some(tls), ..self }
     }
 
     /// Its address among the nodes.

@@ -2,7 +2,7 @@
 
 use std::{io, net::IpAddr, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use super::{ClientRoute, Cluster, Role, Version};
+use super::{ClientRoute, Cluster, Role, Tls, Version};
 
 /// How far a node's clock can be set off: as far as any date of a signature makes sense.
 const MOST_CLOCK_OFFSET: Duration = Duration::from_secs(20 * 365 * 86_400);
@@ -21,6 +21,14 @@ impl Cluster {
     pub fn set_tokens(&self, address: IpAddr, tokens: u32) -> io::Result<()> {
         self.node(address)?;
         self.membership.gossip().set_tokens(address, tokens);
+        Ok(())
+    }
+
+    /// A node serves https so from the next connection on: a certificate has been renewed, or TLS switched on. `None`:
+    /// it serves http.
+    pub fn set_tls(&self, address: IpAddr, tls: Option<Tls>) -> io::Result<()> {
+        self.node(address)?.set_tls(tls.as_ref())?;
+        self.membership.gossip().set_tls(address, tls);
         Ok(())
     }
 

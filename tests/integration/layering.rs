@@ -59,8 +59,8 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("listenfd", "service/passed.rs"),
     ("caps", "service/user.rs server/privileges.rs"),
     ("quinn", "server/encrypted/quic.rs"),
-    ("rustls", "server/encrypted/ certificate/"),
-    ("tokio_rustls", "server/encrypted/"),
+    ("rustls", "server/encrypted/ certificate/ sim/tls.rs"),
+    ("tokio_rustls", "server/encrypted/ sim/tls.rs"),
     ("base64", "server/encrypted/query_text.rs admin/token.rs"), // queries in URLs, passwords of browsers
     ("bytes", "server/encrypted/body.rs"),
     ("clap", "cli/"),

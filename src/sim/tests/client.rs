@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::TcpStream,
     time::timeout,
 };
@@ -11,8 +11,13 @@ use tokio::{
 /// Longer than anything here takes, so that a test which waits for nothing fails and does not hang.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// With or without TLS.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 pub(super) struct Client {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
     host: SocketAddr,
 }
 
@@ -26,7 +31,11 @@ pub(super) struct Answer {
 impl Client {
     pub(super) async fn connect(host: SocketAddr) -> io::Result<Self> {
         let stream = timeout(DEADLINE, TcpStream::connect(host)).await??;
-        Ok(Client { stream: BufReader::new(stream), host })
+        Ok(Self::over(stream, host))
+    }
+
+    pub(super) fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, host: SocketAddr) -> Self {
+        Client { stream: BufReader::new(Box::new(stream)), host }
     }
 
     pub(super) async fn get(&mut self, path: &str) -> io::Result<Answer> {
@@ -43,7 +52,9 @@ impl Client {
         let (host, length) = (self.host, body.len());
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
-        self.stream.write_all(request.as_bytes()).await
+        self.stream.write_all(request.as_bytes()).await?;
+        // TLS keeps what is not flushed.
+        self.stream.flush().await
     }
 
     pub(super) async fn answer(&mut self) -> io::Result<Answer> {

@@ -3,6 +3,7 @@
 mod authorization;
 mod client;
 mod faults;
+mod https;
 mod life;
 mod replies;
 mod states;
