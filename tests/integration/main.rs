@@ -40,6 +40,7 @@ mod shared_clusters;
 mod shutdown;
 mod steering;
 mod support;
+mod tables;
 mod tcp_states;
 mod transport;
 mod zone_files;

@@ -161,7 +161,10 @@ pub(super) fn of(reply: &Reply, table: Table, sender: &Sender<'_>) -> TableFailu
             TableFailure::Denied { table: table.name(), role: denied_role(&message).or(role) }
         }
         ("ResourceNotFoundException", _) => TableFailure::Missing { table: table.name() },
-        ("UnrecognizedClientException", Some(role)) if message.contains("security token") => {
+        // The former in releases up to 5.0, the latter since.
+        ("UnrecognizedClientException", Some(role))
+            if message.contains("security token") || message.contains("wrong signature") =>
+        {
             TableFailure::Unauthorized(Unauthorized::Secret { role })
         }
         ("UnrecognizedClientException", Some(role)) => {
@@ -192,16 +195,16 @@ const LONGEST_ROLE: usize = 128;
 const TOLERATED: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 /// The node's clock, by what it says of a signature that is too old or too new; the inner `None` where it says only
-/// that. `Signature expired: T is now earlier than L (current time - 15 min.)`, `Signature not yet current: T is still
-/// later than L (current time + 15 min.)`.
+/// that: `Signature expired: T is now earlier than L (current time - 15 min.)`, `Signature not yet current: T is still
+/// later than L (current time + 15 min.)`. Newer releases put `invalid signature: ` in front.
 fn skew(message: &str) -> Option<Option<SystemTime>> {
     let limit = |marker: &str| {
         let (_, rest) = message.split_once(marker)?;
         time_of(rest.split_whitespace().next()?)
     };
-    if message.starts_with("Signature expired") {
+    if message.contains("Signature expired") {
         Some(limit("earlier than ").and_then(|limit| limit.checked_add(TOLERATED)))
-    } else if message.starts_with("Signature not yet current") {
+    } else if message.contains("Signature not yet current") {
         Some(limit("later than ").and_then(|limit| limit.checked_sub(TOLERATED)))
     } else {
         None
@@ -249,6 +252,8 @@ mod tests {
         let (failure, text) = told(client, "The security token included in the request is invalid.", Some("o'hara"));
         assert_eq!(failure, TableFailure::Unauthorized(Unauthorized::Secret { role: "o'hara".into() }));
         assert!(text.contains("WHERE role = 'o''hara'"), "{text}");
+        let newer = told(client, "wrong signature", Some("o'hara")).0;
+        assert_eq!(newer, failure);
 
         let (_, text) = told(client, "User not found: reader", Some("reader"));
         assert_eq!(
@@ -293,6 +298,8 @@ mod tests {
         let (failure, text) = told(invalid, expired, Some("reader"));
         assert_eq!(failure, TableFailure::Skew { ours: at(THEN), theirs: Some(at(THEN + 20 * 60)) });
         assert!(text.contains("it is 2015-08-30T12:36:00Z here and 2015-08-30T12:56:00Z on the node"), "{text}");
+        let (newer, _) = told(invalid, &format!("invalid signature: {expired}"), Some("reader"));
+        assert_eq!(newer, failure);
         let early =
             "Signature not yet current: 20150830T123600Z is still later than 20150830T122000Z (current time + 15 min.)";
         let (failure, _) = told(invalid, early, Some("reader"));

@@ -29,6 +29,9 @@ const UNLISTED: [&str; 14] = [
     "SHUTDOWN",
 ];
 
+/// `release_version` of every node of every release: the Cassandra that drivers take ScyllaDB for.
+const CASSANDRA_RELEASE: &str = "3.0.8";
+
 /// Other ways to one node that are kept: one for each private network that clients are in.
 const MAX_ROUTES: usize = 64;
 
@@ -42,6 +45,8 @@ pub(super) struct Tables {
     pub(super) topology: Vec<Row>,
     /// Empty where the table is not there.
     pub(super) routes: Vec<Row>,
+    /// Of the node itself. Empty where it is not told.
+    pub(super) versions: Vec<Row>,
 }
 
 /// The view in these tables; otherwise which of them is not what it should be.
@@ -63,7 +68,12 @@ pub(super) fn join(tables: &Tables) -> Result<TableView, String> {
             view.own_datacenter = about.datacenter();
         }
         match about.node(is_self, &routes) {
-            Read::Node(node) => keep(&mut nodes, *node),
+            Read::Node(mut node) => {
+                if is_self && let Some(release) = release(&tables.versions) {
+                    node.told.version = Some(release);
+                }
+                keep(&mut nodes, *node);
+            }
             Read::Unusable => view.skipped += 1,
             Read::Elsewhere => {}
         }
@@ -135,6 +145,7 @@ impl About<'_> {
         };
         let rack = self.row.name("rack").or_else(|| self.status?.name("rack")).or_else(|| self.topology?.name("rack"));
         let version = self.row.word("release_version").or_else(|| self.topology?.word("release_version"));
+        let version = version.filter(|version| *version != CASSANDRA_RELEASE);
         let told = Told {
             leaving: self.leaving(state.as_deref()),
             state: state.map(Arc::from),
@@ -164,18 +175,24 @@ impl About<'_> {
         let is = |column| self.status.and_then(|row| row.flag(column)) == Some(true);
         let (node_state, request) = (raft("node_state"), raft("topology_request"));
         let (node_state, request) = (node_state.as_deref(), request.as_deref());
-        if is("excluded") {
-            Some(Leaving::Excluded)
-        } else if matches!(state, Some("DECOMMISSIONING" | "LEAVING")) || node_state == Some("decommissioning") {
+        if matches!(state, Some("DECOMMISSIONING" | "LEAVING")) || node_state == Some("decommissioning") {
             Some(Leaving::Decommissioning)
         } else if matches!(state, Some("REMOVING" | "REMOVING_TOKEN")) || node_state == Some("removing") {
             Some(Leaving::Removing)
+        } else if is("excluded") {
+            Some(Leaving::Excluded)
         } else if is("draining") || matches!(request, Some("leave" | "remove")) {
             Some(Leaving::Draining)
         } else {
             None
         }
     }
+}
+
+/// The node's release, without the number of its build: `2025.4.2` of `2025.4.2-0.20260108.9c0d1e2f3a4b`.
+fn release(versions: &[Row]) -> Option<Arc<str>> {
+    let version = versions.first()?.word("version")?;
+    version.split('-').next().filter(|release| !release.is_empty()).map(Arc::from)
 }
 
 /// Keeps one node for each address. Two may share one (`broadcast_rpc_address` of a balancer): whoever asks there

@@ -118,7 +118,11 @@ fn version_5_4_joins_by_host_id_or_gossip_address() {
     let last = &view.nodes[2];
     assert_eq!((&*last.datacenter, last.rack.as_deref(), last.up), ("dc2", Some("rack1"), false));
     assert_eq!(last.told.host_id.as_deref(), Some("11111111-0000-4000-8000-000000000003"), "from cluster_status");
-    assert_eq!((last.tokens, last.told.shards, last.told.version.as_deref()), (Some(256), None, Some("3.0.8")));
+    assert_eq!(
+        (last.tokens, last.told.shards, last.told.version.as_deref()),
+        (Some(256), None, None),
+        "3.0.8 is Cassandra's"
+    );
 }
 
 #[test]
@@ -171,6 +175,7 @@ fn beside_another(peer: &str, status: &str, topology: &str) -> TableView {
         )),
         topology: rows(&format!("[{{{topology}}}]")),
         routes: Vec::new(),
+        versions: rows(r#"[{"version":{"S":"2025.4.2-0.20260108.9c0d1e2f3a4b"}}]"#),
     };
     join(&tables).unwrap()
 }
@@ -192,6 +197,13 @@ fn states_list_a_node_as_localnodes_does() {
     for state in ["BOOTSTRAPPING", "REPLACING", "JOINING", "BOOT", "REMOVING", "LEFT", "shutdown", "none"] {
         assert!(!listed(state), "{state}");
     }
+}
+
+#[test]
+fn a_node_tells_its_own_release() {
+    let nodes = beside_another(PEER, "", "").nodes;
+    assert_eq!(nodes[0].told.version.as_deref(), Some("2025.4.2"));
+    assert_eq!(nodes[1].told.version, None);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | reader | what every read needs: credentials, a clock, and which optional tables a node lacks ([`Reader`]) |
+//! | reader | what every read needs: credentials, a clock, and what need not be asked in every round ([`Reader`]) |
 //! | keys | a role's name and its salted hash, with which requests are signed (`credentials`) |
 //! | page | one reply to a `Scan`: rows, and where the next page begins (`page`) |
 //! | row | the columns of an item that are of use here, as text (`row`) |
@@ -14,10 +14,10 @@
 //!
 //! `page`, `row`, `join` and `failure` are pure.
 
-mod absent;
 mod credentials;
 mod failure;
 mod join;
+mod known;
 mod page;
 mod request;
 mod row;
@@ -79,6 +79,7 @@ pub async fn look_at(client: &NodeClient, node: IpAddr, reader: &Reader) -> Resu
 pub fn read_bodies(bodies: [&[u8]; 5]) -> Result<TableView, TableFailure> {
     let [local, peers, status, topology, routes] =
         bodies.map(|body| page::read(body).map(|page| page.rows).map_err(TableFailure::Unreadable));
-    let tables = join::Tables { local: local?, peers: peers?, status: status?, topology: topology?, routes: routes? };
+    let (local, peers, status, topology, routes) = (local?, peers?, status?, topology?, routes?);
+    let tables = join::Tables { local, peers, status, topology, routes, versions: Vec::new() };
     join::join(&tables).map_err(TableFailure::Unreadable)
 }

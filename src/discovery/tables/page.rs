@@ -50,7 +50,7 @@ struct Items(Vec<Row>);
 /// The page in a body; otherwise what is wrong with it, in a short line.
 pub(super) fn read(body: &[u8]) -> Result<Page, String> {
     let raw: Raw = serde_json::from_slice(body).map_err(|error| short(&error.to_string()))?;
-    let next = raw.last_key.filter(|key| !key.is_empty());
+    let next = raw.last_key.filter(|key| !key.is_empty()).map(as_sent);
     if let Some(key) = &next {
         let octets = serde_json::to_vec(key).map_or(usize::MAX, |text| text.len());
         if octets > LONGEST_KEY {
@@ -58,6 +58,17 @@ pub(super) fn read(body: &[u8]) -> Result<Page, String> {
         }
     }
     Ok(Page { rows: raw.items.0, next })
+}
+
+/// A key as it can be sent back. ScyllaDB tells a position within a partition with a weight that is a bare number,
+/// `{"N": 1}`, and takes it only as it takes every number: as text.
+fn as_sent(mut key: Map<String, Value>) -> Map<String, Value> {
+    for value in key.values_mut() {
+        if let Some(number) = value.get_mut("N").filter(|number| number.is_number()) {
+            *number = Value::String(number.to_string());
+        }
+    }
+    key
 }
 
 /// A text for a line of a log.
@@ -104,6 +115,8 @@ mod tests {
         let page = page.unwrap();
         assert_eq!(page.rows[0].text("dc"), Some("a"));
         assert_eq!(Value::from(page.next.unwrap()), serde_json::json!({"peer": {"S": "10.0.0.1"}}));
+        let within = br#"{"Items":[],"LastEvaluatedKey":{"key":{"S":"t"},":scylla:paging:weight":{"N":-1}}}"#;
+        assert_eq!(read(within).unwrap().next.unwrap()[":scylla:paging:weight"], serde_json::json!({"N": "-1"}));
         for last in
             [r#"{"Items":[]}"#, r#"{"Items":[],"LastEvaluatedKey":{}}"#, r#"{"Items":[],"LastEvaluatedKey":null}"#]
         {

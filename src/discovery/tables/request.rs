@@ -35,6 +35,8 @@ pub(super) enum Table {
     Topology,
     /// Other ways to nodes; only in new versions.
     ClientRoutes,
+    /// The release that the node runs; nobody tells that of another.
+    Versions,
 }
 
 impl Table {
@@ -46,6 +48,7 @@ impl Table {
             Table::ClusterStatus => "system.cluster_status",
             Table::Topology => "system.topology",
             Table::ClientRoutes => "system.client_routes",
+            Table::Versions => "system.versions",
         }
     }
 
@@ -70,6 +73,7 @@ impl Table {
                 &["host_id", "datacenter", "rack", "node_state", "topology_request", "shard_count", "release_version"]
             }
             Table::ClientRoutes => &["connection_id", "host_id", "address", "alternator_port", "alternator_https_port"],
+            Table::Versions => &["version"],
         }
     }
 }
@@ -211,7 +215,9 @@ mod tests {
 
     #[test]
     fn whatever_is_asked_for_is_read() {
-        for table in [Table::Local, Table::Peers, Table::ClusterStatus, Table::Topology, Table::ClientRoutes] {
+        for table in
+            [Table::Local, Table::Peers, Table::ClusterStatus, Table::Topology, Table::ClientRoutes, Table::Versions]
+        {
             assert!(table.columns().iter().all(|column| COLUMNS.contains(column)), "{table:?}");
         }
     }

@@ -10,7 +10,7 @@ use serde::{
 use crate::model::is_usable_address;
 
 /// The columns that are read, of whichever table. Others are skipped while parsing.
-pub(super) const COLUMNS: [&str; 22] = [
+pub(super) const COLUMNS: [&str; 23] = [
     "address",
     "alternator_https_port",
     "alternator_port",
@@ -33,6 +33,7 @@ pub(super) const COLUMNS: [&str; 22] = [
     "tokens",
     "topology_request",
     "up",
+    "version",
 ];
 
 /// A longer text is no name, address, version or number: it counts as not told. ScyllaDB's names are typed by people,

@@ -8,10 +8,10 @@ use std::{
 
 use super::{
     TableFailure, TableView,
-    absent::Absent,
     credentials::{self, Keys},
     failure,
     join::{Tables, join},
+    known::Known,
     page::{self, MAX_PAGES, MAX_ROWS},
     request::{self, Sender, Table},
     row::Row,
@@ -28,19 +28,14 @@ pub struct Reader {
     source: Option<Credentials>,
     /// The keys that were read last; `None` = to be read before the next request.
     keys: Mutex<Option<Arc<Keys>>>,
-    absent: Absent,
+    known: Known,
     clock: fn() -> SystemTime,
 }
 
 impl Reader {
     /// A reader with these credentials; without any, requests are not signed.
     pub fn new(credentials: Option<&Credentials>) -> Self {
-        Reader {
-            source: credentials.cloned(),
-            keys: Mutex::default(),
-            absent: Absent::default(),
-            clock: SystemTime::now,
-        }
+        Reader { source: credentials.cloned(), keys: Mutex::default(), known: Known::default(), clock: SystemTime::now }
     }
 
     #[cfg(test)]
@@ -110,26 +105,32 @@ impl<N: Network> Scan<'_, N> {
         let mut unread = Vec::new();
         let topology = self.optional(Table::Topology, &mut unread).await?;
         let routes = self.optional(Table::ClientRoutes, &mut unread).await?;
-        let tables = Tables { local, peers, status, topology, routes };
+        let versions = self.optional(Table::Versions, &mut unread).await?;
+        let tables = Tables { local, peers, status, topology, routes, versions };
         let view = join(&tables).map_err(TableFailure::Unreadable)?;
         Ok(TableView { unread, ..view })
     }
 
     /// A table that not every version has. Only a node that does not answer at all fails for it.
     async fn optional(&self, table: Table, unread: &mut Vec<TableFailure>) -> Result<Vec<Row>, TableFailure> {
-        let failure = match self.reader.absent.get(self.node, table) {
-            Some(known) => known,
+        let known = self.reader.known.get(self.node, table);
+        let answer = match known {
+            Some(answer) => answer,
             None => match self.table(table).await {
-                Ok(rows) => return Ok(rows),
                 Err(failure @ TableFailure::Node(_)) => return Err(failure),
-                Err(failure) => {
-                    self.reader.absent.put(self.node, table, failure.clone());
-                    failure
+                answer => {
+                    // What a node runs changes by a restart alone; the other tables tell of changes.
+                    if answer.is_err() || table == Table::Versions {
+                        self.reader.known.put(self.node, table, answer.clone());
+                    }
+                    answer
                 }
             },
         };
-        if !matches!(failure, TableFailure::Missing { .. }) {
-            unread.push(failure);
+        match answer {
+            Ok(rows) => return Ok(rows),
+            Err(TableFailure::Missing { .. }) => {}
+            Err(failure) => unread.push(failure),
         }
         Ok(Vec::new())
     }

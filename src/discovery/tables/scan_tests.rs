@@ -29,7 +29,7 @@ impl Node {
         node.say("local", [ok(json!({"Items": [own_row()]}))]);
         node.say("peers", [ok(json!({"Items": []}))]);
         node.say("cluster_status", [ok(json!({"Items": []}))]);
-        for table in ["topology", "client_routes"] {
+        for table in ["topology", "client_routes", "versions"] {
             node.say(table, [error("ResourceNotFoundException", "Requested resource not found: Internal table")]);
         }
         node
@@ -111,7 +111,7 @@ async fn pages_are_read_to_the_last_one() {
     assert_eq!(view.nodes.len(), 4);
     let log = std::mem::take(&mut node.0.lock().unwrap().log);
     let starts: Vec<_> = log.iter().map(|(body, _)| body.get("ExclusiveStartKey").cloned()).collect();
-    assert_eq!(starts, [None, None, Some(key(3)), Some(key(7)), None, None, None], "the key as it came");
+    assert_eq!(starts, [None, None, Some(key(3)), Some(key(7)), None, None, None, None], "the key as it came");
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +147,7 @@ async fn a_table_that_is_not_there_is_asked_for_once_a_while() {
     let (node, reader) = (Node::new(), Reader::new(None));
     let required = ["local", "peers", "cluster_status"];
     let view = node.read(&reader).await.unwrap();
-    assert_eq!(node.asked().len(), 5);
+    assert_eq!(node.asked().len(), 6);
     assert!(view.unread.is_empty(), "an older version is no failure");
     node.read(&reader).await.unwrap();
     assert_eq!(node.asked(), required);
@@ -155,7 +155,7 @@ async fn a_table_that_is_not_there_is_asked_for_once_a_while() {
         error("AccessDeniedException", "SELECT access on table system.topology is denied to role r, client address x");
     node.say("topology", [denied]);
     sleep(Duration::from_secs(60)).await;
-    for asked in [5, 3] {
+    for asked in [6, 3] {
         let view = node.read(&reader).await.unwrap();
         let expected = TableFailure::Denied { table: "system.topology", role: Some("r".into()) };
         assert_eq!((view.unread, view.nodes.len()), (vec![expected], 1), "told as long as it is so");
@@ -185,7 +185,7 @@ async fn requests_are_signed_with_what_is_configured() {
     node.read(&Reader::new(None)).await.unwrap();
     assert_eq!(authorized(&node), 0);
     node.read(&Reader::new(Some(&pair("hash")))).await.unwrap();
-    assert_eq!(authorized(&node), 5);
+    assert_eq!(authorized(&node), 6);
     let error = node.read(&Reader::new(Some(&pair("")))).await.unwrap_err();
     assert!(error.to_string().contains("secret access key"), "{error}");
     assert_eq!(authorized(&node), 0, "nothing is sent");
