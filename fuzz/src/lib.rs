@@ -16,5 +16,6 @@ pub mod packet;
 mod reading;
 pub mod reply;
 pub mod seeds;
+pub mod tables;
 pub mod world;
 pub mod zone;

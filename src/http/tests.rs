@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tokio::net::TcpListener;
 
@@ -129,4 +129,59 @@ fn troubles_of_our_own_are_no_evidence_against_a_node() {
     assert_eq!(failure_of_io(&io::Error::from_raw_os_error(111)), Some(Failure::Refused));
     assert_eq!(failure_of_io(&io::Error::from_raw_os_error(104)), Some(Failure::Closed));
     assert_eq!(failure_of_io(&io::Error::other("bad certificate")), None);
+}
+
+#[tokio::test]
+async fn a_post_sends_the_host_that_was_told_over_the_kept_connection() {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    for address in [LOCAL, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        let node = TcpListener::bind((address, 0)).await.unwrap();
+        let client = client(node.local_addr().unwrap().port(), Scheme::Http, PATIENT, true);
+        let host = client.host(address);
+        let headers = [("host".to_owned(), host.clone()), ("x-amz-date".to_owned(), "now".to_owned())];
+        let serve = async {
+            let (stream, _) = node.accept().await.unwrap();
+            let (mut stream, mut requests) = (BufReader::new(stream), Vec::new());
+            for _ in 0..2 {
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    stream.read_line(&mut head).await.unwrap();
+                }
+                let mut body = [0; 5];
+                stream.read_exact(&mut body).await.unwrap();
+                stream.write_all(b"HTTP/1.1 400 X\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+                requests.push((head.to_ascii_lowercase(), body));
+            }
+            requests
+        };
+        let ask = async {
+            for _ in 0..2 {
+                let reply = client.post(address, &headers, b"hello".to_vec(), 10).await;
+                assert_eq!(reply, Ok(Reply { status: 400, body: b"no".to_vec() }));
+            }
+            client.post(address, &[("x".to_owned(), "a\nb".to_owned())], Vec::new(), 10).await
+        };
+        let (requests, unsendable) = tokio::join!(serve, ask);
+        for (head, body) in requests {
+            assert!(head.starts_with("post / http/1.1\r\n"), "{head}");
+            assert_eq!(head.matches("\r\nhost:").count(), 1, "{head}");
+            assert!(
+                head.contains(&format!("\r\nhost: {host}\r\n")) && head.contains("\r\nx-amz-date: now\r\n"),
+                "{head}"
+            );
+            assert_eq!(&body, b"hello");
+        }
+        assert!(matches!(unsendable, Err(Failure::Protocol(_))), "{unsendable:?}");
+    }
+}
+
+#[test]
+fn the_host_has_brackets_and_no_default_port() {
+    let host = |port, scheme, address: &str| client(port, scheme, PATIENT, true).host(address.parse().unwrap());
+    assert_eq!(host(8000, Scheme::Http, "10.0.0.1"), "10.0.0.1:8000");
+    assert_eq!(host(8000, Scheme::Http, "fd00::1"), "[fd00::1]:8000");
+    assert_eq!(host(80, Scheme::Http, "fd00::1"), "[fd00::1]");
+    assert_eq!(host(443, Scheme::Http, "10.0.0.1"), "10.0.0.1:443");
+    assert_eq!(host(443, Scheme::Https, "10.0.0.1"), "10.0.0.1");
+    assert_eq!(host(80, Scheme::Https, "10.0.0.1"), "10.0.0.1:80");
 }

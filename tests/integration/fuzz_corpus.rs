@@ -10,7 +10,7 @@ use std::{
 mod fuzz;
 
 use alternator_dns::server::Outcome;
-use fuzz::{config, general, localnodes, packet, seeds, zone};
+use fuzz::{config, general, localnodes, packet, seeds, tables, zone};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds")
@@ -51,6 +51,13 @@ fn zone_files() {
 fn lists_of_nodes() {
     use localnodes::Became::{Clean, Empty, NoList, Skipping, TooLong};
     assert_eq!(replay("localnodes", localnodes::check), BTreeSet::from([NoList, TooLong, Skipping, Clean, Empty]));
+}
+
+#[test]
+fn system_tables() {
+    use tables::Became::{Clean, Leaving, Nobody, Routed, Skipping, Unlisted, Unreadable};
+    let expected = [Unreadable, Nobody, Skipping, Leaving, Unlisted, Routed, Clean];
+    assert_eq!(replay("tables", tables::check), BTreeSet::from(expected));
 }
 
 #[test]

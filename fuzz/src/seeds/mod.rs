@@ -7,6 +7,7 @@ mod config;
 mod general;
 mod localnodes;
 mod packet;
+mod tables;
 mod zone;
 
 /// An input of one target.
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Seed> {
     };
     of("zone", zone::all())
         .chain(of("localnodes", localnodes::all()))
+        .chain(of("tables", tables::all()))
         .chain(of("config", config::all()))
         .chain(of("packet", packet::all()))
         .chain(of("general", general::all()))
