@@ -95,12 +95,12 @@ pub(super) fn story(table: &Table, name: Name, question: &Question, seed: u64) -
         (story.kind, story.what) = ("missing", "neither it nor anything below it exists".to_owned());
         return (story, None);
     };
-    story.types = entry.answers.iter().map(|(rtype, _)| RecordType::from(*rtype).to_string()).collect();
     let told = Told { zone, name: &lower, entry, question };
+    story.types = told.types();
     (story.kind, story.what) = told.what();
-    story.scope = told.chain().and_then(|chain| chain_story(&zone.zone, chain));
+    story.scope = told.chain().and_then(|chain| chain_story(&zone.zone, chain, question.client));
     story.deal = told.deal(seed);
-    let follows = entry.answer(question.rtype.into()).is_none() && question.rtype != RecordType::ANY;
+    let follows = told.answer().is_none() && question.rtype != RecordType::ANY;
     let target = entry.alias.clone().filter(|_| follows);
     story.target = target.as_ref().map(Name::to_string);
     (story, target)
@@ -115,15 +115,23 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
+    /// The answer that the client gets.
+    fn answer(&self) -> Option<&Answer> {
+        self.zone.zone.answer(self.entry, self.question.rtype.into(), self.question.client)
+    }
+
+    /// The types it has for the client.
+    fn types(&self) -> Vec<String> {
+        let types = self.entry.answers.iter().map(|(rtype, _)| *rtype);
+        let has = |rtype: &u16| self.zone.zone.answer(self.entry, *rtype, self.question.client).is_some();
+        types.filter(has).map(|rtype| RecordType::from(rtype).to_string()).collect()
+    }
+
     /// What it is, in a word and in words.
     fn what(&self) -> (&'static str, String) {
         let rtype = self.question.rtype;
-        let has = || {
-            let types: Vec<String> =
-                self.entry.answers.iter().map(|(rtype, _)| RecordType::from(*rtype).to_string()).collect();
-            types.join(", ")
-        };
-        match (self.entry.answer(rtype.into()), &self.entry.alias) {
+        let has = || self.types().join(", ");
+        match (self.answer(), &self.entry.alias) {
             (_, Some(target)) => ("alias", format!("an alias of {target} by the zone file")),
             (None, None) if self.entry.answers.is_empty() => {
                 ("empty", "an empty non-terminal: names below it exist, it has nothing itself".to_owned())
@@ -134,7 +142,7 @@ impl Told<'_> {
                 ("scope", "stands for a scope of the cluster".to_owned())
             }
             (Some(Answer::Explain(_)), _) => ("explanation", "tells how a scope is answered".to_owned()),
-            (Some(Answer::Fixed(_) | Answer::Dealt(_) | Answer::Unready(_)), _) => self.fixed(),
+            (Some(Answer::Fixed(_) | Answer::Dealt(_) | Answer::Unready(_) | Answer::ByView(_)), _) => self.fixed(),
         }
     }
 
@@ -149,12 +157,16 @@ impl Told<'_> {
         if of_file(self.name) {
             return ("static", "a record of the zone file".to_owned());
         }
-        let node = self.zone.zone.plan.nodes().find(|node| {
+        let plan = &self.zone.zone.plan;
+        let node = plan.nodes().find(|node| {
             let own = self.name.iter().next().is_some_and(|label| label == node_label(node.address).as_bytes());
             own && self.name.base_name() == source.config.apex.to_lowercase()
         });
         if let Some(node) = node {
-            return ("node", format!("the own name of node {} ({}), whatever its health", node.address, node.place()));
+            let seen = plan.seen(plan.views.of(self.question.client), node.address);
+            let seen = if seen.is_mapped { format!(", seen at {}", seen.address) } else { String::new() };
+            let what = format!("the own name of node {} ({}){seen}, whatever its health", node.address, node.place());
+            return ("node", what);
         }
         // A wildcard answers for names that have nothing themselves.
         let mut above = self.name.base_name();
@@ -169,7 +181,7 @@ impl Told<'_> {
 
     /// The chain behind the name, directly or by the labels in front of a scope's name.
     fn chain(&self) -> Option<usize> {
-        if let Some(Answer::Explain(chain)) = self.entry.answer(self.question.rtype.into()) {
+        if let Some(Answer::Explain(chain)) = self.answer() {
             return Some(*chain);
         }
         let names = &self.zone.zone.plan.names.names;
@@ -182,12 +194,14 @@ impl Told<'_> {
 
     /// How its addresses are dealt.
     fn deal(&self, seed: u64) -> Option<DealStory> {
-        let Some(Answer::Dealt(index)) = self.entry.answer(self.question.rtype.into()) else { return None };
+        let Some(Answer::Dealt(index)) = self.answer() else { return None };
         let dealt = self.zone.zone.dealt.get(*index)?;
         let deck = &dealt.deck;
         let shape = deck.shape_for(self.question.client);
         let family = if self.question.rtype == RecordType::A { Family::V4 } else { Family::V6 };
-        let scope = self.chain().and_then(|chain| self.zone.zone.plan.scopes.get(chain));
+        let plan = &self.zone.zone.plan;
+        let scopes = plan.scopes_in(plan.views.of(self.question.client));
+        let scope = self.chain().and_then(|chain| scopes.get(chain));
         let ttl = scope.and_then(|scope| scope.family(family).ttl());
         // The cursor that the reply is dealt by: its row is the first one told.
         let (mut dealer, slot) = (Dealer::new(seed), self.zone.first_slot + dealt.slot + shape as usize);

@@ -10,7 +10,7 @@
 //! | [`Override`] | what an operator forced: a drain, a force-up; [`Overrides`]: all of them |
 //! | [`ClusterView`] | Topology, Health and Overrides at one moment, one immutable value |
 //! | [`Demand`] | whether anybody asks for a zone, so that its poller may idle |
-//! | [`Prefix`] | addresses that begin with the same bits; [`Prefixes`]: a set of them |
+//! | [`Prefix`] | addresses that begin with the same bits; [`Prefixes`]: a set of them; [`PrefixMap`]: values by prefix |
 //! | [`Access`] | who may ask: allowed and denied by prefix |
 //! | [`Slot`] | a small number for what comes and goes; [`Meter`]: those under which a zone and its nodes are counted |
 //! | [`Histogram`] | how long things took, counted by fixed bounds |
@@ -39,7 +39,7 @@ pub use meter::{Meter, NodeSlots};
 pub use moment::{has_text, rfc3339, rfc3339_seconds};
 pub use node::{Node, is_usable_address};
 pub use overrides::{Action, ActionError, Origin, Override, Overrides};
-pub use prefix::{Prefix, PrefixError, Prefixes};
+pub use prefix::{Prefix, PrefixError, PrefixMap, Prefixes};
 pub use scope::{Scope, ScopeError};
 pub use slots::{Slot, Slots};
 pub use target::{MAX_TARGET, Specificity, Target, TargetError};

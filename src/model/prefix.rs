@@ -60,6 +60,21 @@ impl Prefix {
         is_v4 == same_as && (first..=last).contains(&bits)
     }
 
+    /// The address here that has the same place as this one has in its own prefix of the same length: the bits of the
+    /// prefix, and behind them the address's. `None` where the families differ.
+    pub fn place_of(self, address: IpAddr) -> Option<IpAddr> {
+        let ((is_v4, first, last), (same_as, bits)) = (self.range(), bits(address));
+        let moved = first | bits & (first ^ last);
+        let place = if is_v4 { IpAddr::V4(((moved >> 96) as u32).into()) } else { IpAddr::V6(moved.into()) };
+        (is_v4 == same_as).then_some(place)
+    }
+
+    /// Whether it is one whole address.
+    pub fn is_one(self) -> bool {
+        let Prefix { address, len } = self.canonical();
+        len >= width(address)
+    }
+
     /// Its first and its last address, as [`bits`] has them.
     fn range(self) -> (bool, u128, u128) {
         let Prefix { address, len } = self.canonical();
@@ -162,7 +177,7 @@ impl FromIterator<Prefix> for Prefixes {
 /// Values by prefix, the longest that covers an address winning. Prefixes nest or lie apart, so they cut the addresses
 /// into ranges with one winner each: looking up is one binary search, however many lengths there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PrefixMap<T> {
+pub struct PrefixMap<T> {
     v4: Ranges<T>,
     v6: Ranges<T>,
 }
@@ -173,14 +188,15 @@ type Ranges<T> = Vec<(u128, Option<T>)>;
 impl<T: Copy + PartialEq> PrefixMap<T> {
     /// The value of the longest prefix that covers the address. Takes no memory.
     #[inline]
-    pub(super) fn get(&self, address: IpAddr) -> Option<T> {
+    pub fn get(&self, address: IpAddr) -> Option<T> {
         let (is_v4, bits) = bits(address);
         let ranges = if is_v4 { &self.v4 } else { &self.v6 };
         let next = ranges.partition_point(|(start, _)| *start <= bits);
         ranges.get(next.checked_sub(1)?)?.1
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether it covers no address at all.
+    pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
 }
@@ -336,6 +352,26 @@ mod tests {
             assert_eq!(map.get(asked.parse().unwrap()), Some(expected), "{asked}");
         }
         assert!(map.v6.is_sorted_by(|(one, _), (next, _)| one < next), "each range begins once, in order");
+    }
+
+    #[test]
+    fn an_address_keeps_its_place_in_another_prefix() {
+        let place =
+            |to: &str, address: &str| prefix(to).place_of(address.parse().unwrap()).map(|found| found.to_string());
+        for (to, address, found) in [
+            ("203.0.113.0/24", "10.0.0.77", Some("203.0.113.77")),
+            ("203.0.113.64/26", "10.0.0.255", Some("203.0.113.127")),
+            ("203.0.113.5", "10.0.0.77", Some("203.0.113.5")),
+            ("0.0.0.0/0", "10.0.0.77", Some("10.0.0.77")),
+            ("203.0.113.0/24", "::ffff:10.0.0.77", Some("203.0.113.77")),
+            ("2001:db8:1::/48", "fd00::7:0:0:1", Some("2001:db8:1:0:7::1")),
+            ("2001:db8::/32", "10.0.0.77", None),
+            ("10.0.0.0/8", "fd00::1", None),
+        ] {
+            assert_eq!(place(to, address).as_deref(), found, "{address} in {to}");
+        }
+        assert!(prefix("10.0.0.1").is_one() && prefix("::1").is_one());
+        assert!(!prefix("10.0.0.0/31").is_one() && !prefix("::/32").is_one());
     }
 
     /// Whether a prefix covers an address, bit by bit.

@@ -2,6 +2,7 @@
 
 use std::{
     cell::OnceCell,
+    net::IpAddr,
     ops::Deref,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -79,11 +80,23 @@ impl<'a> Census<'a> {
         zone: &ZoneConfig,
         before: &'a [ScopePlan],
     ) -> Self {
+        Self::by(&Family::of, view, verdicts, ramps, zone, before)
+    }
+
+    /// The same with each node counted in the family that is told of its address.
+    pub fn by(
+        family_of: &dyn Fn(IpAddr) -> Family,
+        view: &'a ClusterView,
+        verdicts: &'a Verdicts,
+        ramps: &'a Ramps,
+        zone: &ZoneConfig,
+        before: &'a [ScopePlan],
+    ) -> Self {
         let mut groups: FxHashMap<Place<'a>, [Group<'a>; 2]> = FxHashMap::default();
         for (member, verdict) in view.topology.members.values().zip(verdicts.iter()) {
-            let node = &member.node;
+            let (node, family) = (&member.node, family_of(member.node.address));
             let mut count = |place| {
-                let group = &mut groups.entry(place).or_default()[Family::of(node.address) as usize];
+                let group = &mut groups.entry(place).or_default()[family as usize];
                 group.members.push(member);
                 if verdict.is_eligible() {
                     group.eligible.push(node);

@@ -12,6 +12,8 @@
 //! | period | rows after which every node has led exactly as often as the others, or by its weight |
 //! | [`Ramps`] | slow start: the nodes that came up just now, and how much of their share they have |
 //! | [`Weights`] | how often each node of an answer leads |
+//! | [`Views`] | which addresses of the nodes the clients of each network are given |
+//! | seen | the address that a node has in a view, and its port |
 //! | [`Ttl`] | how long an answer may be kept, and why no longer |
 
 mod census;
@@ -20,6 +22,7 @@ mod eligibility;
 mod ramp;
 mod scope_plan;
 mod ttl;
+mod views;
 
 pub use census::{Census, Nodes};
 pub use deal::{Deal, MAX_WEIGHT, deal, weigh};
@@ -27,3 +30,4 @@ pub use eligibility::{Verdict, Verdicts};
 pub use ramp::{FULL_SHARE, Ramp, Ramps, Weights};
 pub use scope_plan::{Family, FamilyPlan, ScopePlan, Serving, default_chain};
 pub use ttl::{Ttl, TtlReason};
+pub use views::{Seen, View, Views};

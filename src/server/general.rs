@@ -168,10 +168,11 @@ impl General {
                 records.answers.push(Record::from_rdata(name, ANY_TTL, data));
                 return;
             }
-            match (entry.answer(u16::from(qtype)), &entry.alias) {
+            let answer = |rtype: RecordType| zone.zone.answer(entry, u16::from(rtype), source.ip());
+            match (answer(qtype), &entry.alias) {
                 (Some(answer), _) => return self.add(zone, answer, name, qtype, source, records),
                 (None, Some(target)) => {
-                    if let Some(answer) = entry.answer(u16::from(RecordType::CNAME)) {
+                    if let Some(answer) = answer(RecordType::CNAME) {
                         self.add(zone, answer, name, RecordType::CNAME, source, records);
                     }
                     // A loop through a wildcard or another zone is not found at load: once around tells it all.
@@ -226,8 +227,10 @@ impl General {
             Answer::Explain(chain) => {
                 records.is_list = true;
                 let record = |line| Record::from_rdata(name.clone(), EXPLAIN_TTL, RData::TXT(TXT::new(vec![line])));
-                records.answers.extend(explain(&zone.zone, *chain).into_iter().map(record));
+                records.answers.extend(explain(&zone.zone, *chain, source.ip()).into_iter().map(record));
             }
+            // Never inside another one of its kind.
+            Answer::ByView(_) => {}
         }
     }
 }

@@ -279,7 +279,7 @@ fn compiled(
     zone.zone.source.demand.note();
     let negative = |rcode| move |reply: Reply<'_, '_>| reply.negative(zone, rcode);
     let Some(entry) = entry else { return Some((reply.apart(negative(ResponseCode::NXDomain)), zone.meter)) };
-    let outcome = match entry.answer(query.qtype) {
+    let outcome = match zone.zone.answer(entry, query.qtype, asker.source.ip()) {
         Some(Answer::Dealt(index)) => {
             let dealt = &zone.zone.dealt[*index];
             let shape = dealt.deck.shape_for(asker.source.ip());
@@ -296,7 +296,8 @@ fn compiled(
             reply.apart(|reply| reply.fixed(zone, body, is_list))
         }
         Some(Answer::Unready(remark)) => reply.apart(|reply| reply.rcode(ResponseCode::ServFail, remark.as_deref())),
-        Some(Answer::Explain(_)) => return None,
+        // An answer for a view is none of these inside; the general path has no answer for it either.
+        Some(Answer::Explain(_) | Answer::ByView(_)) => return None,
         None if entry.alias.is_some() => return None,
         None => reply.apart(negative(ResponseCode::NoError)),
     };
@@ -392,8 +393,8 @@ impl<'a> Answering<'a> {
             return (deny_by(denied, self.reply(out)), meter, 0);
         }
         // An explanation is work that grows with the cluster, and too long for a forger's victim anyway.
-        if let Found::Name(_, entry) = found
-            && matches!(entry.answer(self.query.qtype), Some(Answer::Explain(_)))
+        if let Found::Name(zone, entry) = found
+            && let Some(Answer::Explain(_)) = zone.zone.answer(entry, self.query.qtype, self.asker.source.ip())
             && self.reply(out).may_be_forged()
         {
             return (self.reply(out).truncated(ResponseCode::NoError), meter, 0);

@@ -1,5 +1,7 @@
 //! One zone, compiled: from decisions to wire bytes.
 
+mod scopes;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use hickory_proto::rr::{
@@ -8,15 +10,11 @@ use hickory_proto::rr::{
 };
 
 use super::{
-    Answer, Body, Dealt, Deck, Entry, NameIndex, Remark, Section, ZonePlan, ZoneSource,
-    records::{NodeName, Records, address_data, addresses, fixed, glue, lower_wire, node_names, statics, wire_below},
+    Answer, Body, Dealt, Deck, Entry, NameIndex, Section, ZonePlan, ZoneSource,
+    records::{NodeName, Records, address_data, addresses, fixed, glue, lower_wire, node_names, statics},
     wire::BodyWriter,
 };
-use crate::{
-    model::Scope,
-    plan::{Family, FamilyPlan, Nodes, ScopePlan, Weights},
-    zone::file::RrSet,
-};
+use crate::{model::Scope, plan::Family, zone::file::RrSet};
 
 /// TTL of the SOA and its minimum where no zone file says otherwise, seconds: how long "no such name" may be believed.
 /// As short as the answers themselves, since a scope may appear any moment.
@@ -29,16 +27,6 @@ const NS_TTL: u32 = 3600;
 const SOA_REFRESH: i32 = 3600;
 const SOA_RETRY: i32 = 600;
 const SOA_EXPIRE: i32 = 604_800;
-
-/// The label of SRV records, in front of every scope name: `_alternator._tcp` (RFC 2782).
-const SRV_LABELS: [&str; 2] = ["_alternator", "_tcp"];
-
-/// All services are alike.
-const SRV_PRIORITY: u16 = 0;
-const SRV_WEIGHT: u16 = 1;
-
-/// The label of explanations, in front of every scope name.
-const EXPLAIN_LABEL: &str = "_explain";
 
 /// One zone, as wire bytes.
 #[derive(Debug)]
@@ -71,16 +59,18 @@ struct Parts {
     statics: Arc<Vec<(Box<[u8]>, Entry)>>,
     /// Names of the nodes in the plan's topology.
     nodes: Arc<BTreeMap<IpAddr, Arc<NodeName>>>,
-    /// SRV answers of each chain of the plan.
-    services: Vec<Answer>,
-    /// Decks of each scope that is answered from, by family.
-    decks: BTreeMap<(Scope, Family), Arc<Deck>>,
+    /// By view: SRV answers of each chain of the plan.
+    services: Vec<Vec<Answer>>,
+    /// Decks of each scope that is answered from, by family and view.
+    decks: BTreeMap<(Scope, Family, usize), Arc<Deck>>,
 }
 
 impl CompiledZone {
     /// Memory the zone's decks take, octets: most of what the zone takes.
     pub fn octets(&self) -> usize {
-        self.parts.decks.values().map(|deck| deck.octets()).sum()
+        // Views may share one.
+        let decks: BTreeMap<_, _> = self.parts.decks.values().map(|deck| (Arc::as_ptr(deck), deck)).collect();
+        decks.values().map(|deck| deck.octets()).sum()
     }
 }
 
@@ -156,7 +146,7 @@ fn parts(source: &ZoneSource, plan: &ZonePlan, apex: &Name, previous: Option<&Co
         Some(previous) if Arc::ptr_eq(&previous.plan.topology, &plan.topology) => previous.parts.nodes.clone(),
         _ => {
             let known = previous.map(|previous| &*previous.parts.nodes);
-            Arc::new(node_names(&plan.topology, source, apex, known))
+            Arc::new(node_names(plan, source, apex, known))
         }
     };
     let statics = previous.map_or_else(|| Arc::new(statics(source, apex)), |previous| previous.parts.statics.clone());
@@ -255,116 +245,9 @@ impl Compiler<'_> {
     fn nodes(&mut self) {
         for node in self.parts.nodes.clone().values() {
             if !self.is_addressed(&node.name) {
-                self.add(node.name.clone(), [node.address.clone()]);
+                self.add(node.name.clone(), node.addresses.iter().cloned());
             }
         }
-    }
-
-    /// Every name of every scope: addresses, SRV, explanation.
-    fn scopes(&mut self) {
-        let plan = self.plan;
-        let addresses: Vec<Vec<(u16, Answer)>> = plan.scopes.iter().map(|scope| self.dealt(scope)).collect();
-        self.parts.services =
-            plan.scopes.iter().enumerate().map(|(chain, scope)| self.services(chain, scope)).collect();
-        for (name, &chain) in &plan.names.names {
-            let name = lower_wire(name);
-            if let Some(services_name) =
-                wire_below(SRV_LABELS[1], &name).and_then(|name| wire_below(SRV_LABELS[0], &name))
-            {
-                let services = (u16::from(RecordType::SRV), self.parts.services[chain].clone());
-                self.add(services_name, [services]);
-            }
-            if let Some(explain_name) = wire_below(EXPLAIN_LABEL, &name) {
-                self.add(explain_name, [(u16::from(RecordType::TXT), Answer::Explain(chain))]);
-            }
-            self.add(name, addresses[chain].iter().cloned());
-        }
-    }
-
-    /// The address answers of a chain.
-    fn dealt(&mut self, scope: &ScopePlan) -> Vec<(u16, Answer)> {
-        let mut addresses = Vec::new();
-        for (family, rtype) in [(Family::V4, RecordType::A), (Family::V6, RecordType::AAAA)] {
-            match scope.family(family) {
-                FamilyPlan::Absent => {}
-                FamilyPlan::Unready => {
-                    addresses.push((u16::from(rtype), Answer::Unready(self.remark(scope, family))));
-                }
-                FamilyPlan::Serve { level, nodes, weights, ttl, .. } => {
-                    let deck = self.deck(&scope.chain[*level], family, nodes, weights, ttl.seconds);
-                    addresses.push((u16::from(rtype), Answer::Dealt(self.dealt.len())));
-                    let (slot, remark) = (self.dealt.len() * 2, self.remark(scope, family));
-                    self.dealt.push(Dealt { deck, slot, remark });
-                }
-            }
-        }
-        addresses
-    }
-
-    /// What is to be said of a chain's answers of one family.
-    fn remark(&self, scope: &ScopePlan, family: Family) -> Option<Arc<Remark>> {
-        Remark::of(&scope.chain, scope.family(family), self.plan.remembered).map(Arc::new)
-    }
-
-    /// The deck of a scope: the one another chain has in this compile, or had in the previous one if it is still
-    /// right, or its rows with another TTL or other weights, or a new deal.
-    fn deck(&mut self, scope: &Scope, family: Family, nodes: &Nodes, weights: &Weights, ttl: u32) -> Arc<Deck> {
-        // In a flat topology every scope has the nodes of the cluster.
-        let scope = if self.plan.flat { Scope::Cluster } else { scope.clone() };
-        let key = (scope, family);
-        let seed = self.rng.u64(..);
-        let previous = self.previous.and_then(|previous| previous.parts.decks.get(&key));
-        let known = self.parts.decks.get(&key).or(previous).filter(|deck| deck.deals(nodes));
-        let config = &self.source.config;
-        let deck = match known {
-            Some(known) if known.is_for(nodes, weights, ttl) => known.clone(),
-            Some(known) => Arc::new(Deck::clone(known).with_ttl(ttl).with_weights(weights)),
-            None => {
-                let dealt = Deck::new(nodes.clone(), family, ttl, config, &self.source.meter, seed);
-                Arc::new(dealt.with_weights(weights))
-            }
-        };
-        self.parts.decks.insert(key, deck.clone());
-        deck
-    }
-
-    /// SRV of every served node (RFC 2782): the form for clients that want the whole list. The previous list where it
-    /// is the same.
-    fn services(&self, chain: usize, scope: &ScopePlan) -> Answer {
-        let ttl = self.plan.ttl(self.source, scope);
-        let known = self.previous.and_then(|previous| {
-            let index = previous.plan.names.index_of(&scope.chain)?;
-            let plan = &previous.plan;
-            let before = plan.scopes.get(index)?;
-            let same = before.is_served_as(scope)
-                && plan.ttl(self.source, before) == ttl
-                && plan.remembered == self.plan.remembered;
-            same.then(|| previous.parts.services[index].clone())
-        });
-        known.unwrap_or_else(|| {
-            debug_assert_eq!(self.plan.names.chains[chain], scope.chain);
-            if scope.nodes().next().is_none() {
-                return Answer::Unready(self.remark(scope, Family::V4));
-            }
-            // What most nodes have is what is told of all of them.
-            let remark = self.remark(scope, Family::V4).or_else(|| self.remark(scope, Family::V6));
-            Answer::Fixed(Arc::new(self.services_body(scope, ttl).with_remark(remark)))
-        })
-    }
-
-    fn services_body(&self, scope: &ScopePlan, ttl: u32) -> Body {
-        let mut body = BodyWriter::new(&self.apex);
-        let mut data = Vec::new();
-        for node in scope.best_nodes() {
-            let Some(target) = self.parts.nodes.get(&node.address) else { continue };
-            data.clear();
-            for field in [SRV_PRIORITY, SRV_WEIGHT, self.source.config.cluster.port] {
-                data.extend_from_slice(&field.to_be_bytes());
-            }
-            data.extend_from_slice(&target.name);
-            body.answer_wire(ttl, RecordType::SRV, &data);
-        }
-        body.finish()
     }
 
     /// Every ancestor of every name exists, if only to say that it has no data (RFC 8020).
@@ -387,6 +270,9 @@ fn parent(name: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
+mod views_tests;
+
+#[cfg(test)]
 mod tests {
     use std::{
         net::Ipv4Addr,
@@ -402,6 +288,7 @@ mod tests {
     use crate::{
         config::ZoneConfig,
         model::{ClusterView, Failure, Health, Member, Node, NodeHealth, NodeState, Topology},
+        plan::Weights,
         zone::file::{self, StaticZone},
     };
 
@@ -526,13 +413,13 @@ mod tests {
         let first = compiled(config, StaticZone::default(), &nodes);
         let taken_over = |before: &CompiledZone, now: &CompiledZone| -> Vec<String> {
             let same_deck = |scope: &Scope| {
-                let deck = |zone: &CompiledZone| zone.parts.decks[&(scope.clone(), Family::V4)].clone();
+                let deck = |zone: &CompiledZone| zone.parts.decks[&(scope.clone(), Family::V4, 0)].clone();
                 Arc::ptr_eq(&deck(before), &deck(now))
             };
             now.parts
                 .decks
                 .keys()
-                .map(|(scope, _)| scope)
+                .map(|(scope, ..)| scope)
                 .filter(|scope| same_deck(scope))
                 .map(Scope::to_string)
                 .collect()
@@ -715,7 +602,11 @@ mod tests {
             .collect();
         let compiled = compiled(zone(&[("dc1", &[&rack])], &[]), StaticZone::default(), &nodes);
         // Owner pointer, type, class, TTL, length, and the length octet of the one character-string.
-        let lines = super::super::explain(&compiled, compiled.plan.names.names[&compiled.source.config.apex]);
+        let lines = super::super::explain(
+            &compiled,
+            compiled.plan.names.names[&compiled.source.config.apex],
+            [192, 0, 2, 1].into(),
+        );
         let octets: usize = lines.iter().map(|line| 12 + 1 + line.len()).sum();
         assert!(octets <= 65_535 - 12 - 259 - 11, "{octets} octets");
     }

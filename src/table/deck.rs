@@ -7,7 +7,7 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::{Remark, wire::MAX_BODY};
+use super::{Remark, seats::Seats, wire::MAX_BODY};
 use crate::{
     config::{Answers, ZoneConfig},
     model::{Meter, Node, Slot},
@@ -26,6 +26,10 @@ const TTL: std::ops::Range<usize> = 6..10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deck {
     nodes: Nodes,
+    /// The addresses that clients are given for the nodes, where these are not the nodes' own.
+    seen: Option<Arc<[IpAddr]>>,
+    /// Where nodes share addresses: which.
+    shared: Option<Arc<Seats>>,
     family: Family,
     ttl: u32,
     weights: Weights,
@@ -38,11 +42,11 @@ pub struct Deck {
     rows: Arc<[Start]>,
     /// The same where all nodes lead alike; shared with `rows` while they do.
     even: Arc<[Start]>,
-    /// The nodes in the order in which they lead the rows of `even`.
+    /// The nodes in the order in which they lead the rows of `even`; where they share addresses, the addresses.
     order: Arc<[u32]>,
     /// Holds the numbers of the nodes.
     leaders: Arc<[Option<Arc<Slot>>]>,
-    /// The /prefix networks the IPv4 nodes are in, sorted.
+    /// The /prefix networks that the IPv4 addresses dealt are in, sorted.
     networks: Arc<[u32]>,
     prefix: u8,
 }
@@ -76,55 +80,68 @@ pub enum Shape {
 }
 
 impl Deck {
-    /// Deals a deck in which all nodes lead alike. `nodes` are of one family and not empty.
-    pub(super) fn new(nodes: Nodes, family: Family, ttl: u32, config: &ZoneConfig, meter: &Meter, seed: u64) -> Self {
+    /// Deals a deck in which all nodes lead alike. `nodes` are not empty; their addresses, or those that they are `seen`
+    /// at, are of one family.
+    pub(super) fn new(
+        nodes: Nodes,
+        seen: Option<Arc<[IpAddr]>>,
+        (family, ttl): (Family, u32),
+        config: &ZoneConfig,
+        meter: &Meter,
+        seed: u64,
+    ) -> Self {
         let (answers, prefix) = (config.answers, config.subnet_prefix_v4);
+        let own = || nodes.iter().map(|node| node.address).collect::<Vec<_>>();
+        let seats = seen.as_ref().map_or_else(|| Seats::new(&own()), |seen| Seats::new(seen));
         let record_len = TTL.end + 2 + if family == Family::V4 { 4 } else { 16 };
         let wanted = match answers {
             // Nobody is given more than one AAAA by `auto`; see `shape_for`.
             Answers::Auto if family == Family::V6 => 1,
             Answers::Auto => SEVERAL,
             Answers::Count(count) => usize::from(count.get()),
-            Answers::All => nodes.len(),
+            Answers::All => seats.addresses.len(),
         };
-        let dealt = deal(&domains(&nodes), wanted.min(MAX_BODY / record_len), seed);
-        let of_nodes: Vec<u8> = nodes.iter().flat_map(|node| record(node.address, ttl)).collect();
+        let dealt = deal(&seats.domains(&domains(&nodes)), wanted.min(MAX_BODY / record_len), seed);
+        let of_seats: Vec<u8> = seats.addresses.iter().flat_map(|address| record(*address, ttl)).collect();
         let mut records = Vec::with_capacity(dealt.seats.len() * record_len);
         for &seat in &dealt.seats {
-            records.extend_from_slice(&of_nodes[seat as usize * record_len..][..record_len]);
+            records.extend_from_slice(&of_seats[seat as usize * record_len..][..record_len]);
         }
         let leaders: Arc<[_]> = nodes.iter().map(|node| meter.node(node.address)).collect();
         let leader = |start: u32| {
-            let node = dealt.seats.get(start as usize).and_then(|seat| leaders.get(*seat as usize));
-            node.and_then(Option::as_deref).map_or(0, Slot::number)
+            let node = dealt.seats.get(start as usize).and_then(|seat| seats.node(*seat));
+            node.map_or(0, |node| number(&leaders, node))
         };
         let start = |start: &u32| Start { at: start * record_len as u32, leader: leader(*start) };
         let even: Arc<[Start]> = dealt.starts.iter().map(start).collect();
-        Deck {
-            networks: networks(&nodes, prefix).into(),
+        let deck = Deck {
+            networks: networks(&seats.addresses, prefix).into(),
             shapes: [(dealt.per_row * record_len, dealt.per_row as u16), (record_len, 1)],
             records: records.into(),
             rows: even.clone(),
             even,
             order: dealt.leaders.into(),
             leaders,
+            shared: seats.are_shared().then(|| Arc::new(seats)),
             nodes,
+            seen,
             family,
             ttl,
             weights: Weights::default(),
             answers,
             prefix,
-        }
+        };
+        deck.weighed()
     }
 
-    /// Whether this deck deals these nodes, so that it need not be dealt again.
-    pub(super) fn deals(&self, nodes: &Nodes) -> bool {
-        self.nodes == *nodes
+    /// Whether this deck deals these nodes at these addresses, so that it need not be dealt again.
+    pub(super) fn deals(&self, nodes: &Nodes, seen: Option<&Arc<[IpAddr]>>) -> bool {
+        self.nodes == *nodes && self.seen.as_ref() == seen
     }
 
-    /// Whether this deck is what these inputs would give.
-    pub(super) fn is_for(&self, nodes: &Nodes, weights: &Weights, ttl: u32) -> bool {
-        self.deals(nodes) && self.weights == *weights && self.ttl == ttl
+    /// Whether this deck, which deals these nodes, is what these inputs would give.
+    pub(super) fn is_for(&self, weights: &Weights, ttl: u32) -> bool {
+        self.weights == *weights && self.ttl == ttl
     }
 
     /// The same rows with another TTL, dealt in the same order: readers of the deck go on where they are.
@@ -141,17 +158,32 @@ impl Deck {
 
     /// The same rows, each node leading by its weight.
     pub(super) fn with_weights(self, weights: &Weights) -> Self {
-        let rows = match weights.get() {
-            _ if *weights == self.weights => return self,
-            Some(weights) => weigh(&self.order, &self.even, weights).into(),
-            None => self.even.clone(),
+        if *weights == self.weights {
+            return self;
+        }
+        Deck { weights: weights.clone(), ..self }.weighed()
+    }
+
+    /// The same rows in the order that the weights give.
+    fn weighed(self) -> Self {
+        let rows: Arc<[Start]> = match (&self.shared, self.weights.get()) {
+            (None, None) => self.even.clone(),
+            (None, Some(weights)) => weigh(&self.order, &self.even, weights).into(),
+            (Some(seats), weights) => {
+                let turns = seats.turns(&self.order, self.even.len(), weights).into_iter();
+                let start = |(row, node): (u32, u32)| {
+                    let at = self.even.get(row as usize).map_or(0, |start| start.at);
+                    Start { at, leader: number(&self.leaders, node) }
+                };
+                turns.map(start).collect()
+            }
         };
-        Deck { rows, weights: weights.clone(), ..self }
+        Deck { rows, ..self }
     }
 
     /// Memory the rows take, octets.
     pub fn octets(&self) -> usize {
-        let weighed = if self.weights.get().is_some() { size_of_val(&*self.rows) } else { 0 };
+        let weighed = if Arc::ptr_eq(&self.rows, &self.even) { 0 } else { size_of_val(&*self.rows) };
         self.records.len() + size_of_val(&*self.even) + size_of_val(&*self.order) + weighed
     }
 
@@ -168,6 +200,11 @@ impl Deck {
     /// The nodes dealt, by address.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// How many addresses they are dealt at; fewer than nodes where some share one.
+    pub fn distinct(&self) -> usize {
+        self.order.len()
     }
 
     /// Rows in the deck.
@@ -202,7 +239,7 @@ impl Deck {
 
     /// Why [`Deck::shape_for`] says what it says of an asker.
     pub fn why_shape(&self, source: IpAddr) -> String {
-        let all = self.nodes.len();
+        let all = self.distinct();
         match (self.answers, self.family, self.shape_for(source)) {
             (Answers::Count(count), ..) => format!("answers = {count}"),
             (Answers::All, ..) => "answers = 0: all there are".to_owned(),
@@ -215,7 +252,8 @@ impl Deck {
             }
             (Answers::Auto, Family::V4, Shape::Several) => {
                 let told = all.min(SEVERAL);
-                format!("answers = \"auto\": {told} of {all} nodes, none of them in the asker's own network")
+                let what = if all < self.nodes.len() { "addresses" } else { "nodes" };
+                format!("answers = \"auto\": {told} of {all} {what}, none of them in the asker's own network")
             }
         }
     }
@@ -254,6 +292,11 @@ fn domains(nodes: &[Node]) -> Vec<u32> {
     nodes.iter().map(domain).collect()
 }
 
+/// The number that is counted for a node.
+fn number(leaders: &[Option<Arc<Slot>>], node: u32) -> u32 {
+    leaders.get(node as usize).and_then(Option::as_deref).map_or(0, Slot::number)
+}
+
 fn place(node: &Node) -> (Option<&str>, Option<&str>) {
     (node.datacenter.as_deref(), node.rack.as_deref())
 }
@@ -277,14 +320,12 @@ fn network(address: Ipv4Addr, prefix: u8) -> u32 {
     u32::from(address).checked_shr(shift).unwrap_or(0)
 }
 
-fn networks(nodes: &[Node], prefix: u8) -> Vec<u32> {
-    let mut networks: Vec<u32> = nodes
-        .iter()
-        .filter_map(|node| match node.address {
-            IpAddr::V4(v4) => Some(network(v4, prefix)),
-            IpAddr::V6(_) => None,
-        })
-        .collect();
+fn networks(addresses: &[IpAddr], prefix: u8) -> Vec<u32> {
+    let of_v4 = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => Some(network(*v4, prefix)),
+        IpAddr::V6(_) => None,
+    };
+    let mut networks: Vec<u32> = addresses.iter().filter_map(of_v4).collect();
     networks.sort_unstable();
     networks.dedup();
     networks
@@ -300,7 +341,7 @@ mod tests {
         let family = Family::of(nodes[0].address);
         let mut config = ZoneConfig::new(hickory_proto::rr::Name::root());
         (config.answers, config.subnet_prefix_v4) = (answers, prefix);
-        Deck::new(nodes, family, 5, &config, &Meter::default(), 1)
+        Deck::new(nodes, None, (family, 5), &config, &Meter::default(), 1)
     }
 
     #[test]

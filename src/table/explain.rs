@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{CompiledZone, ZonePlan};
 use crate::{
-    model::{Member, Node, Scope, rfc3339, rfc3339_seconds},
-    plan::{Family, FamilyPlan, ScopePlan, Serving, TtlReason, Verdict},
+    model::{Member, Node, Prefix, Scope, rfc3339, rfc3339_seconds},
+    plan::{Family, FamilyPlan, ScopePlan, Serving, TtlReason, Verdict, View},
 };
 
 /// Nodes told of in a text, of each kind: even with every line at its longest (255 octets and 13 around them) the whole
@@ -16,6 +16,9 @@ const NODES_TOLD: usize = 100;
 
 /// Levels told of in a text, for each family and for the same reason.
 const LEVELS_TOLD: usize = 8;
+
+/// Nodes told of that nothing maps: enough to see which rule is missing.
+const UNMAPPED_TOLD: usize = 8;
 
 /// How a chain is answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +33,8 @@ pub struct ChainStory {
     pub ttl: u32,
     /// What is out of the ordinary with the whole zone.
     pub warnings: Vec<&'static str>,
+    /// What the asker is given in place of the nodes' own addresses; `None` where the zone has no rules for that.
+    pub view: Option<ViewStory>,
     /// A, then AAAA.
     pub families: [FamilyStory; 2],
     /// The nodes of all levels down to the one that is answered from, by address, those answered first.
@@ -70,11 +75,32 @@ pub struct LevelStory {
     pub why: String,
 }
 
+/// What an asker sees of the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ViewStory {
+    /// Who asks.
+    pub client: IpAddr,
+    /// The view's number; 0 is everybody's.
+    pub number: usize,
+    /// Whose view it is; nobody's for everybody's.
+    pub clients: Vec<String>,
+    /// How it was found.
+    pub why: String,
+    /// The nodes told of that no rule maps: they are given by their own addresses.
+    pub unmapped: Vec<IpAddr>,
+}
+
 /// One node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NodeStory {
     /// Its address.
     pub address: IpAddr,
+    /// The address that the asker is given for it, where it is not its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<IpAddr>,
+    /// The port there, where it is not the cluster's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// `dc1/rack1`, `dc1` or `-`.
     pub place: String,
     /// Whether it is answered.
@@ -93,10 +119,12 @@ fn date<S: serde::Serializer>(date: &Option<SystemTime>, serializer: S) -> Resul
     date.map(rfc3339).serialize(serializer)
 }
 
-/// How the chain of this index is answered; `None` where the zone has no such chain.
-pub fn story(zone: &CompiledZone, chain: usize) -> Option<ChainStory> {
+/// How the chain of this index is answered to an asker; `None` where the zone has no such chain.
+pub fn story(zone: &CompiledZone, chain: usize, client: IpAddr) -> Option<ChainStory> {
     let plan = &zone.plan;
-    let scope = plan.scopes.get(chain)?;
+    let view = plan.views.of(client);
+    let scope = plan.scopes_in(view).get(chain)?;
+    let nodes = nodes(plan, scope, view);
     let warnings = [
         (
             plan.is_stale(scope),
@@ -113,12 +141,29 @@ pub fn story(zone: &CompiledZone, chain: usize) -> Option<ChainStory> {
         epoch: zone.epoch,
         ttl: plan.ttl(&zone.source, scope),
         warnings: warnings.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect(),
-        families: [Family::V4, Family::V6].map(|family| family_story(plan, scope, family)),
-        nodes: nodes(plan, scope),
+        view: plan.views.has_rules().then(|| view_story(plan, view, client, &nodes)),
+        families: [Family::V4, Family::V6].map(|family| family_story(plan, scope, family, view)),
+        nodes,
     })
 }
 
-fn family_story(plan: &ZonePlan, scope: &ScopePlan, family: Family) -> FamilyStory {
+/// Whose view an asker has, and what is missing in it.
+fn view_story(plan: &ZonePlan, number: usize, client: IpAddr, nodes: &[NodeStory]) -> ViewStory {
+    let clients: Vec<String> =
+        plan.views.get(number).iter().flat_map(|view| &view.clients).map(Prefix::to_string).collect();
+    let is_mapped = |node: &&NodeStory| plan.seen(number, node.address).is_mapped;
+    let has_rules = plan.views.get(number).is_some_and(View::has_rules);
+    let why = match (plan.views.network_of(client), has_rules) {
+        (Some(network), _) => format!("rules for clients of {network}"),
+        (None, true) => format!("no rule for clients of {client}: rules for everybody"),
+        (None, false) => format!("no rule for clients of {client}: nodes' own addresses"),
+    };
+    // Where there are no rules at all, that says everything.
+    let unmapped = nodes.iter().filter(|node| has_rules && !is_mapped(node)).map(|node| node.address);
+    ViewStory { client, number, clients, why, unmapped: unmapped.collect() }
+}
+
+fn family_story(plan: &ZonePlan, scope: &ScopePlan, family: Family, view: usize) -> FamilyStory {
     let rtype = if family == Family::V4 { "A" } else { "AAAA" };
     let served = scope.family(family);
     let (answer, level) = match served {
@@ -144,14 +189,18 @@ fn family_story(plan: &ZonePlan, scope: &ScopePlan, family: Family) -> FamilySto
         addresses: served.nodes().iter().map(|node| node.address).collect(),
         ttl: served.ttl().map(|ttl| ttl.seconds),
         ttl_reason: served.ttl().map(|ttl| ttl.reason.to_string()),
-        passed: levels.map(|(level, scope)| passed_level(plan, scope, family, level)).collect(),
+        passed: levels
+            .map(|(level, scope)| {
+                passed_level(plan, scope, level, |address| Family::of(plan.seen(view, address).address) == family)
+            })
+            .collect(),
     }
 }
 
 /// Why a level is not answered from.
-fn passed_level(plan: &ZonePlan, scope: &Scope, family: Family, level: usize) -> LevelStory {
-    let is_of_family = |member: &&Member| Family::of(member.node.address) == family;
-    let members: Vec<&Member> = plan.topology.members_of(scope).filter(is_of_family).collect();
+fn passed_level(plan: &ZonePlan, scope: &Scope, level: usize, is_of_family: impl Fn(IpAddr) -> bool) -> LevelStory {
+    let members = plan.topology.members_of(scope).filter(|member| is_of_family(member.node.address));
+    let members: Vec<&Member> = members.collect();
     let eligible = members.iter().filter(|member| plan.verdicts.is_eligible(member.node.address)).count();
     let why = match (members.len(), eligible) {
         (0, _) => "no node is known there".to_owned(),
@@ -162,7 +211,7 @@ fn passed_level(plan: &ZonePlan, scope: &Scope, family: Family, level: usize) ->
     LevelStory { level: level + 1, scope: scope.to_string(), nodes: members.len(), why }
 }
 
-fn nodes(plan: &ZonePlan, scope: &ScopePlan) -> Vec<NodeStory> {
+fn nodes(plan: &ZonePlan, scope: &ScopePlan, view: usize) -> Vec<NodeStory> {
     let served: BTreeMap<IpAddr, &Node> = scope.nodes().map(|node| (node.address, node)).collect();
     let deepest = deepest_level(scope);
     let mut nodes = Vec::new();
@@ -174,8 +223,11 @@ fn nodes(plan: &ZonePlan, scope: &ScopePlan) -> Vec<NodeStory> {
             continue;
         }
         let ramp = if is_in { plan.ramps.get(node.address) } else { None };
+        let seen = plan.seen(view, node.address);
         nodes.push(NodeStory {
             address: node.address,
+            seen: seen.is_mapped.then_some(seen.address),
+            port: seen.port,
             place: node.place(),
             is_in,
             why: plan.verdicts.get(node.address).map_or_else(String::new, Verdict::to_string),
@@ -221,11 +273,30 @@ impl LevelStory {
     }
 }
 
+impl ViewStory {
+    /// In lines, the nodes bounded.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("view: {}", self.why)];
+        let told = self.unmapped.iter().take(UNMAPPED_TOLD);
+        lines.extend(told.map(|address| format!("view: node {address} is not mapped: its own address")));
+        let more = self.unmapped.len().saturating_sub(UNMAPPED_TOLD);
+        if more > 0 {
+            lines.push(format!("view: ... and {more} more nodes"));
+        }
+        lines
+    }
+}
+
 impl NodeStory {
     /// In one line.
     pub fn line(&self) -> String {
         let NodeStory { address, place, why, .. } = self;
         let mut line = format!("{} {address} {place}: {why}", if self.is_in { "in" } else { "out" });
+        match (self.seen, self.port) {
+            (Some(seen), Some(port)) => line.push_str(&format!(", seen at {seen}, port {port}")),
+            (Some(seen), None) => line.push_str(&format!(", seen at {seen}")),
+            (None, _) => {}
+        }
         if let (Some(until), Some(weight)) = (self.slow_start_until, self.weight) {
             let until = rfc3339_seconds(until);
             line.push_str(&format!(", leads {:.0} % of its share, slow start until {until}", weight * 100.0));
@@ -249,6 +320,7 @@ impl ChainStory {
         let ChainStory { scope, epoch, ttl, .. } = self;
         let mut lines = vec![format!("scope={scope} chain={} epoch={epoch} ttl={ttl}s", self.chain.join(">"))];
         lines.extend(self.warnings.iter().map(|warning| (*warning).to_owned()));
+        lines.extend(self.view.iter().flat_map(ViewStory::lines));
         for family in &self.families {
             lines.push(family.line(self.chain.len()));
             let passed = family.passed.iter().take(LEVELS_TOLD);
@@ -274,9 +346,10 @@ fn node_lines(nodes: &[NodeStory]) -> Vec<String> {
     lines
 }
 
-/// How a chain is answered: [`ChainStory::lines`] of at most 255 octets each, as one TXT record holds one line.
-pub fn explain(zone: &CompiledZone, chain: usize) -> Vec<String> {
-    story(zone, chain).map_or_else(Vec::new, |story| story.lines().into_iter().map(cut).collect())
+/// How a chain is answered to an asker: [`ChainStory::lines`] of at most 255 octets each, as one TXT record holds one
+/// line.
+pub fn explain(zone: &CompiledZone, chain: usize, client: IpAddr) -> Vec<String> {
+    story(zone, chain, client).map_or_else(Vec::new, |story| story.lines().into_iter().map(cut).collect())
 }
 
 /// A character-string holds at most 255 octets (RFC 1035 section 3.3); names of racks are free text.

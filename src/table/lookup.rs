@@ -1,6 +1,6 @@
 //! The Table, and finding a name in it.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, net::IpAddr, sync::Arc};
 
 use hickory_proto::rr::Name;
 
@@ -50,6 +50,8 @@ pub enum Answer {
     Unready(Option<Arc<Remark>>),
     /// The text of how the chain of this index is answered.
     Explain(usize),
+    /// Another one for each view of the zone's clients, by number; `None` is NODATA there. Never one of these inside.
+    ByView(Arc<[Option<Answer>]>),
 }
 
 /// Where a name is.
@@ -63,11 +65,41 @@ pub enum Found<'t> {
     Name(&'t ZoneInTable, &'t Entry),
 }
 
+impl Answer {
+    /// Whether it is the same for certain, without looking into it.
+    pub(super) fn is_same(&self, other: &Answer) -> bool {
+        match (self, other) {
+            (Answer::Dealt(one), Answer::Dealt(other)) | (Answer::Explain(one), Answer::Explain(other)) => one == other,
+            (Answer::Fixed(one), Answer::Fixed(other)) => Arc::ptr_eq(one, other),
+            (Answer::Unready(one), Answer::Unready(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
 impl Entry {
-    /// The answer for a record type.
+    /// The answer for a record type, whoever asks: [`CompiledZone::answer`] is the one for an asker.
     #[inline]
-    pub fn answer(&self, rtype: u16) -> Option<&Answer> {
+    pub(super) fn answer(&self, rtype: u16) -> Option<&Answer> {
         self.answers.iter().find(|(known, _)| *known == rtype).map(|(_, answer)| answer)
+    }
+}
+
+impl CompiledZone {
+    /// The answer for a record type, for an asker of this address.
+    #[inline(always)]
+    pub fn answer<'e>(&self, entry: &'e Entry, rtype: u16, asker: IpAddr) -> Option<&'e Answer> {
+        match entry.answer(rtype) {
+            Some(Answer::ByView(answers)) => self.in_view(answers, asker),
+            answer => answer,
+        }
+    }
+
+    /// The one that the asker's view has. Apart from [`CompiledZone::answer`], so that zones without views pay for a
+    /// branch only.
+    #[inline(never)]
+    fn in_view<'e>(&self, answers: &'e [Option<Answer>], asker: IpAddr) -> Option<&'e Answer> {
+        answers.get(self.plan.views.of(asker))?.as_ref()
     }
 }
 

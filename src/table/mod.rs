@@ -17,6 +17,8 @@
 //! | [`Entry`] | what one owner name has; an entry without answers is an empty non-terminal |
 //! | [`NameIndex`] | the owner names of one zone, by hash |
 //! | [`Deck`] | the dealt rows of one scope and address family, each row a complete answer section |
+//! | view | clients that are given the same addresses of the nodes ([`Views`](crate::plan::Views)); numbered |
+//! | seat | an address in a deck, and the node behind it, or several |
 //! | [`Dealer`] | one worker's cursors: which row of each deck comes next |
 //! | story | how the answers of a chain come about, for people |
 //! | [`Body`] | everything of a fixed response behind its question, with the places of pointers to the apex |
@@ -33,12 +35,13 @@ mod names;
 mod plan;
 mod records;
 mod remark;
+mod seats;
 mod wire;
 
 pub use compile::{CompiledZone, compile_zone, next_epoch};
 pub use dealer::Dealer;
 pub use deck::{Dealt, Deck, Row, Shape};
-pub use explain::{ChainStory, FamilyStory, LevelStory, NodeStory, explain, story};
+pub use explain::{ChainStory, FamilyStory, LevelStory, NodeStory, ViewStory, explain, story};
 pub use index::NameIndex;
 pub use lookup::{Answer, Entry, Found, Table, ZoneInTable};
 pub use names::{Refusal, ScopeNames, conflicts, scope_names};

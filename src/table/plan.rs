@@ -1,6 +1,7 @@
 //! Every decision about one zone for one view.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -10,7 +11,7 @@ use super::{ScopeNames, scope_names};
 use crate::{
     config::ZoneConfig,
     model::{ClusterView, Demand, Meter, Node, Source, Topology},
-    plan::{Census, FULL_SHARE, FamilyPlan, Ramps, ScopePlan, Verdicts},
+    plan::{Census, FULL_SHARE, Family, FamilyPlan, Ramps, ScopePlan, Seen, Verdicts, Views},
     zone::file::StaticZone,
 };
 
@@ -36,6 +37,11 @@ pub struct ZonePlan {
     pub names: Arc<ScopeNames>,
     /// What each chain of `names` answers, in the same order.
     pub scopes: Vec<ScopePlan>,
+    /// What clients see of the nodes.
+    pub views: Arc<Views>,
+    /// Instead of `scopes`, by view: where some nodes are seen in another address family than their own, and so count
+    /// there.
+    pub scopes_seen: BTreeMap<usize, Vec<ScopePlan>>,
     /// Why each node is in or out.
     pub verdicts: Verdicts,
     /// Nodes that are in, and do not have their full share yet.
@@ -84,14 +90,26 @@ impl ZonePlan {
         };
         let verdicts = Verdicts::in_zone(&source.config.name(), view);
         let before = previous.map_or(&[][..], |previous| &previous.scopes);
+        let views = previous.map_or_else(|| views(&source.config), |previous| previous.views.clone());
         let (ramps, step) = Ramps::of(view, source.config.health.slow_start);
         let census = Census::new(view, &verdicts, &ramps, &source.config, before);
-        let scopes = names.chains.iter().map(|chain| ScopePlan::new(chain.clone(), &census)).collect();
+        let scopes = |census: &Census<'_>| -> Vec<ScopePlan> {
+            names.chains.iter().map(|chain| ScopePlan::new(chain.clone(), census)).collect()
+        };
+        let seen = |number: &usize| {
+            let family = |address| Family::of(views.seen(*number, address, &view.topology).address);
+            let before = previous.map_or(&[][..], |previous| previous.scopes_in(*number));
+            scopes(&Census::by(&family, view, &verdicts, &ramps, &source.config, before))
+        };
+        let changed = (0..views.count()).filter(|number| views.changes_family(*number, &view.topology));
+        let scopes_seen = changed.map(|number| (number, seen(&number))).collect();
         let changes = [view.overrides.next_change(view.now), step, census.next_change()];
         ZonePlan {
-            names,
-            scopes,
+            scopes: scopes(&census),
+            scopes_seen,
+            views,
             next_change: NextChange(changes.into_iter().flatten().min()),
+            names,
             topology: view.topology.clone(),
             verdicts,
             ramps,
@@ -100,6 +118,16 @@ impl ZonePlan {
             flat: view.topology.flat,
             panic: view.health.panic,
         }
+    }
+
+    /// What each chain of `names` answers in the view of this number.
+    pub fn scopes_in(&self, view: usize) -> &[ScopePlan] {
+        self.scopes_seen.get(&view).unwrap_or(&self.scopes)
+    }
+
+    /// How a node is seen in the view of this number.
+    pub fn seen(&self, view: usize, node: IpAddr) -> Seen {
+        self.views.seen(view, node, &self.topology)
     }
 
     /// Every node known, by address.
@@ -135,6 +163,10 @@ impl ZonePlan {
             .iter()
             .any(|scope| [&scope.v4, &scope.v6].into_iter().any(|family| matches!(family, FamilyPlan::Serve { .. })))
     }
+}
+
+fn views(config: &ZoneConfig) -> Arc<Views> {
+    Arc::new(Views::new(&config.address_map, config.cluster.scheme))
 }
 
 /// Whole seconds of a configured TTL; validation keeps it below a day.

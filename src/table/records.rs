@@ -14,14 +14,11 @@ use hickory_proto::rr::{
 use rustc_hash::FxBuildHasher;
 
 use super::{
-    Answer, Body, Entry, Section, ZoneSource,
+    Answer, Body, Entry, Section, ZonePlan, ZoneSource,
     plan::seconds,
     wire::{BodyWriter, MAX_NAME, wire_name},
 };
-use crate::{
-    model::Topology,
-    zone::{file::StaticZone, label::node_label},
-};
+use crate::zone::{file::StaticZone, label::node_label};
 
 /// The entries of a zone, by lower-case wire name.
 pub(super) type Records = HashMap<Box<[u8]>, Entry, FxBuildHasher>;
@@ -71,32 +68,64 @@ pub(super) fn glue(body: &mut BodyWriter<'_>, statics: &StaticZone, servers: &[R
     }
 }
 
-/// A node's own name, and the address there.
+/// A node's own name, and the addresses there.
 #[derive(Debug)]
 pub(super) struct NodeName {
     /// Lower-case wire format.
     pub(super) name: Box<[u8]>,
-    pub(super) address: (u16, Answer),
+    /// Where the node is seen, by view.
+    seen: Box<[IpAddr]>,
+    pub(super) addresses: Vec<(u16, Answer)>,
 }
 
 /// The names of all nodes, those of `previous` (of the same source) taken over. Beneath an apex of more than 213
 /// octets nodes with long IPv6 addresses have none, beneath one of more than 237 those with long IPv4 addresses
 /// neither: they are answered all the same, but SRV answers leave them out ([`super::Refusal::Long`]).
 pub(super) fn node_names(
-    topology: &Topology,
+    plan: &ZonePlan,
     source: &ZoneSource,
     apex: &Name,
     previous: Option<&BTreeMap<IpAddr, Arc<NodeName>>>,
 ) -> BTreeMap<IpAddr, Arc<NodeName>> {
     let (ttl, apex_wire) = (seconds(source.config.ttl), lower_wire(apex));
-    let made = |address: &IpAddr| {
+    let name_of = |address: &IpAddr| {
+        let seen = (0..plan.views.count()).map(|view| plan.seen(view, *address).address).collect::<Box<[_]>>();
+        let known = previous.and_then(|previous| previous.get(address)).filter(|known| known.seen == seen);
+        if let Some(known) = known {
+            return Some(known.clone());
+        }
         let name = wire_below(&node_label(*address), &apex_wire)?;
-        let address = addresses(apex, &[*address], ttl).into_iter().next()?;
-        Some(Arc::new(NodeName { name, address }))
+        let addresses = seen_addresses(apex, &seen, ttl);
+        Some(Arc::new(NodeName { name, seen, addresses }))
     };
-    let known = |address: &IpAddr| previous.and_then(|previous| previous.get(address)).cloned();
-    let addresses = topology.members.keys();
-    addresses.filter_map(|address| Some((*address, known(address).or_else(|| made(address))?))).collect()
+    let addresses = plan.topology.members.keys();
+    addresses.filter_map(|address| Some((*address, name_of(address)?))).collect()
+}
+
+/// The answers for A and AAAA of a name with one address in each view.
+fn seen_addresses(apex: &Name, seen: &[IpAddr], ttl: u32) -> Vec<(u16, Answer)> {
+    let mut known: BTreeMap<IpAddr, (u16, Answer)> = BTreeMap::new();
+    let mut answers = Vec::new();
+    for rtype in [RecordType::A, RecordType::AAAA].map(u16::from) {
+        let mut in_view = |address: &IpAddr| {
+            if !known.contains_key(address) {
+                known.extend(addresses(apex, &[*address], ttl).into_iter().map(|answer| (*address, answer)));
+            }
+            known.get(address).filter(|(known, _)| *known == rtype).map(|(_, answer)| answer.clone())
+        };
+        answers.extend(by_view(seen.iter().map(&mut in_view).collect()).map(|answer| (rtype, answer)));
+    }
+    answers
+}
+
+/// One answer of those that each view has; `None` where none has any.
+pub(super) fn by_view(mut answers: Vec<Option<Answer>>) -> Option<Answer> {
+    let is_first = |answer: &Option<Answer>| match (answer, answers.first().and_then(Option::as_ref)) {
+        (None, None) => true,
+        (Some(answer), Some(first)) => answer.is_same(first),
+        _ => false,
+    };
+    if answers.iter().all(is_first) { answers.swap_remove(0) } else { Some(Answer::ByView(answers.into())) }
 }
 
 /// The answers for A and AAAA of a name with these addresses.

@@ -7,6 +7,7 @@ mod reading;
 
 use std::{
     collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, LazyLock},
 };
 
@@ -20,8 +21,8 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 use super::{Asker, Counters, Outcome, Responder, Settings, Transport};
 use crate::{
-    config::{Answers, Seed, ZoneConfig},
-    model::{ClusterView, Health, Member, Node, NodeHealth, NodeState, Source, Topology},
+    config::{AddressRule, Answers, Mapping, Seed, ZoneConfig},
+    model::{ClusterView, Health, Member, Node, NodeHealth, NodeState, Route, Source, Told, Topology},
     table::{Table, ZonePlan, ZoneSource, compile_zone},
     zone::file::{self, RrSet, StaticZone},
 };
@@ -29,7 +30,7 @@ use crate::{
 const APEX: &str = "alternator.local.";
 
 /// Datacenters and racks, each rack with its nodes' addresses; all up.
-type Places = Vec<(String, Vec<(String, Vec<std::net::IpAddr>)>)>;
+type Places = Vec<(String, Vec<(String, Vec<IpAddr>)>)>;
 
 fn table(places: &Places, statics: &[&str], answers: Answers) -> Table {
     let mut zone = StaticZone::default();
@@ -41,10 +42,36 @@ fn table(places: &Places, statics: &[&str], answers: Answers) -> Table {
     table_of(places, zone, answers)
 }
 
+/// Two networks of clients are given other addresses of some nodes; half of one of them, within, the nodes' own.
+fn address_map() -> Vec<AddressRule> {
+    let rule = |clients: &str, to| AddressRule { clients: Some(vec![clients.parse().unwrap()]), to };
+    let network = |from: &str, to: &str| Mapping::Network { from: from.parse().unwrap(), to: to.parse().unwrap() };
+    vec![
+        rule("203.0.113.0/24", network("10.0.1.0/24", "198.51.100.0/24")),
+        rule("2001:db8::/32", Mapping::Routes("link".to_owned())),
+        rule("203.0.113.0/25", network("0.0.0.0/0", "0.0.0.0/0")),
+    ]
+}
+
+/// A load balancer in front of the nodes of one network, which are told apart by their ports; of either family.
+fn told(address: IpAddr) -> Arc<Told> {
+    let port = match address {
+        IpAddr::V4(v4) if v4.octets()[2] == 1 => Some(9000 + u16::from(v4.octets()[3])),
+        IpAddr::V4(_) => None,
+        IpAddr::V6(_) => Some(9999),
+    };
+    let route = port.map(|port| Route { address: [198, 18, 0, 1].into(), port: Some(port), https_port: None });
+    Arc::new(Told { routes: route.map(|route| (Arc::from("link"), route)).into_iter().collect(), ..Told::default() })
+}
+
+/// Askers of every view.
+const ASKERS: [&str; 5] = ["192.0.2.9", "203.0.113.200", "203.0.113.7", "2001:db8::7", "::ffff:203.0.113.200"];
+
 fn table_of(places: &Places, statics: StaticZone, answers: Answers) -> Table {
     let mut config = ZoneConfig::new(Name::from_ascii(APEX).unwrap());
     config.cluster.seeds = vec![Seed::Address([10, 0, 0, 1].into())];
     config.answers = answers;
+    config.address_map = address_map();
     let mut topology = Topology { source: Source::Discovery, ..Topology::default() };
     let mut health = Health::default();
     for (dc, racks) in places {
@@ -53,7 +80,7 @@ fn table_of(places: &Places, statics: StaticZone, answers: Answers) -> Table {
         for (rack, addresses) in racks {
             for &address in addresses {
                 let node = Node { address, datacenter: Some(dc.as_str().into()), rack: Some(rack.as_str().into()) };
-                topology.members.insert(address, Member::new(node));
+                topology.members.insert(address, Member { told: told(address), ..Member::new(node) });
                 health.nodes.insert(address, NodeHealth { state: NodeState::Up, ..NodeHealth::default() });
             }
         }
@@ -98,7 +125,11 @@ fn packet(name: &str, qtype: RecordType, class: DNSClass, edns: Option<(u16, boo
 }
 
 fn asker(transport: Transport) -> Asker {
-    Asker { source: "192.0.2.9:4000".parse().unwrap(), transport, keepalive: 0 }
+    asker_from(ASKERS[0], transport)
+}
+
+fn asker_from(address: &str, transport: Transport) -> Asker {
+    Asker { source: SocketAddr::new(address.parse().unwrap(), 4000), transport, keepalive: 0 }
 }
 
 /// A Table with records of every sort; the size of its answers as told.
@@ -123,14 +154,18 @@ static RICH: LazyLock<[Arc<ArcSwap<Table>>; 2]> = LazyLock::new(|| [rich(Answers
 static SETTINGS: LazyLock<Arc<Settings>> =
     LazyLock::new(|| Arc::new(Settings { identity: Some("ns1".to_owned()), ..Settings::default() }));
 
-/// What the server's two paths say to one packet, as bytes, both with fresh cursors: equal seeds deal equal rows.
 fn replies(table: &Arc<ArcSwap<Table>>, packet: &[u8], transport: Transport) -> [(Outcome, Vec<u8>); 2] {
-    let (table, asker) = (table.load(), asker(transport));
+    replies_to(table, packet, &asker(transport))
+}
+
+/// What the server's two paths say to one packet, as bytes, both with fresh cursors: equal seeds deal equal rows.
+fn replies_to(table: &Arc<ArcSwap<Table>>, packet: &[u8], asker: &Asker) -> [(Outcome, Vec<u8>); 2] {
+    let table = table.load();
     let (mut compiled, mut general) = (Vec::new(), Vec::new());
     let mut responder = Responder::new(&Counters::default(), &SETTINGS, 5);
-    let outcome = responder.respond(&table, packet, &asker, &mut compiled);
+    let outcome = responder.respond(&table, packet, asker, &mut compiled);
     let mut responder = Responder::new(&Counters::default(), &SETTINGS, 5u64.rotate_right(1));
-    let general_outcome = responder.respond_generally(&table, packet, &asker, &mut general);
+    let general_outcome = responder.respond_generally(&table, packet, asker, &mut general);
     [(outcome, compiled), (general_outcome, general)]
 }
 
@@ -194,7 +229,11 @@ fn both_accept(packet: &[u8]) -> bool {
 
 /// What both paths say to one packet, decoded.
 fn both(table: &Arc<ArcSwap<Table>>, packet: &[u8], transport: Transport) -> [(Outcome, Message); 2] {
-    replies(table, packet, transport).map(|(outcome, bytes)| (outcome, Message::from_vec(&bytes).unwrap()))
+    replies(table, packet, transport).map(decoded)
+}
+
+fn decoded((outcome, bytes): (Outcome, Vec<u8>)) -> (Outcome, Message) {
+    (outcome, Message::from_vec(&bytes).unwrap())
 }
 
 fn names() -> impl Strategy<Value = String> {
@@ -247,12 +286,15 @@ proptest! {
         edns in proptest::option::of((512u16..5000, any::<bool>())),
         tcp: bool,
         all: bool,
+        from in prop::sample::select(ASKERS.to_vec()),
     ) {
         let answers = if all { Answers::All } else { Answers::Auto };
         let table = Arc::new(ArcSwap::from_pointee(table(&two_racks(), &["static", "*.wild"], answers)));
         let packet = packet(&name, qtype, class, edns);
         let transport = if tcp { Transport::Tcp } else { Transport::Udp };
-        let [(outcome, compiled), (general_outcome, general)] = both(&table, &packet, transport);
+        let asker = asker_from(from, transport);
+        let replies = replies_to(&table, &packet, &asker);
+        let [(outcome, compiled), (general_outcome, general)] = replies.map(decoded);
         prop_assert_eq!(outcome, general_outcome);
         prop_assert_eq!(compiled.metadata, general.metadata);
         prop_assert_eq!(&compiled.queries, &general.queries);
@@ -297,10 +339,16 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4096))]
 
     #[test]
-    fn whatever_is_sent_both_paths_and_both_libraries_agree(packet in queries::packets(), tcp: bool, all: bool) {
+    fn whatever_is_sent_both_paths_and_both_libraries_agree(
+        packet in queries::packets(),
+        tcp: bool,
+        all: bool,
+        from in prop::sample::select(ASKERS.to_vec()),
+    ) {
         let (packet, table) = (packet.bytes(), &RICH[usize::from(all)]);
         let transport = if tcp { Transport::Tcp } else { Transport::Udp };
-        let [(outcome, reply), (general_outcome, general)] = replies(table, &packet, transport);
+        let asker = asker_from(from, transport);
+        let [(outcome, reply), (general_outcome, general)] = replies_to(table, &packet, &asker);
         let read = reading::read(&packet, transport == Transport::Tcp);
         let expected = match read.verdict {
             reading::Verdict::Drop => Some(Outcome::Dropped),
@@ -400,6 +448,35 @@ fn truncated_replies_have_no_remark_on_either_path() {
         for message in [compiled.1, general.1] {
             let options = message.edns.unwrap().options().options.len();
             assert_eq!(options, usize::from(has_remark), "{transport:?}");
+        }
+    }
+}
+
+/// Each view has addresses of its own on both paths, also behind an alias, and the same name's address and ports.
+#[test]
+fn both_paths_answer_by_the_askers_view() {
+    let statics = file::parse("a 60 IN CNAME dc1.rack1\n", "f".as_ref(), &apex()).unwrap();
+    let table = Arc::new(ArcSwap::from_pointee(table_of(&two_racks(), statics, Answers::All)));
+    let own = ["10.0.1.1", "10.0.1.2"];
+    for (name, own, mapped, linked) in [
+        ("a.alternator.local.", &own[..], &["198.51.100.1", "198.51.100.2"][..], &["198.18.0.1"][..]),
+        ("rack1.dc1.alternator.local.", &own, &["198.51.100.1", "198.51.100.2"], &["198.18.0.1"]),
+        ("n-10-0-1-1.alternator.local.", &own[..1], &["198.51.100.1"], &["198.18.0.1"]),
+        // Of another family for those who are behind the load balancer.
+        ("n-fd00--1.alternator.local.", &[], &[], &["198.18.0.1"]),
+    ] {
+        let packet = packet(name, RecordType::A, DNSClass::IN, None);
+        for (from, expected) in ASKERS.into_iter().zip([own, mapped, own, linked, mapped]) {
+            for (_, reply) in replies_to(&table, &packet, &asker_from(from, Transport::Udp)).map(decoded) {
+                let mut told: Vec<String> = reply
+                    .answers
+                    .iter()
+                    .filter(|record| record.record_type() == RecordType::A)
+                    .map(|record| record.data.to_string())
+                    .collect();
+                told.sort();
+                assert_eq!(told, expected, "{name} for {from}");
+            }
         }
     }
 }
