@@ -1,6 +1,10 @@
 //! How a cluster's nodes are found and asked, and under which addresses clients know them.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+};
 
 use serde::Deserialize;
 
@@ -84,6 +88,17 @@ pub struct AddressRule {
     pub clients: Option<Vec<Prefix>>,
     /// What they get in place of nodes' own addresses.
     pub to: Mapping,
+}
+
+/// The networks of clients that rules name, each with the rules that name it, by their places.
+pub fn client_networks(rules: &[AddressRule]) -> BTreeMap<Prefix, BTreeSet<usize>> {
+    let mut networks: BTreeMap<Prefix, BTreeSet<usize>> = BTreeMap::new();
+    for (index, rule) in rules.iter().enumerate() {
+        for prefix in rule.clients.iter().flatten() {
+            networks.entry(*prefix).or_default().insert(index);
+        }
+    }
+    networks
 }
 
 /// What stands for nodes' own addresses.

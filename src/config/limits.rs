@@ -63,6 +63,8 @@ pub(super) const MAX_SEEDS: usize = 256;
 pub(super) const MAX_SCOPES: usize = 256;
 /// Rules of an address map: one for each node of a large cluster, for a few networks of clients.
 pub(super) const MAX_ADDRESS_RULES: usize = 4096;
+/// Sets of such rules that networks of clients have: each has as many decks as the zone, of as much memory.
+pub(super) const MAX_VIEWS: usize = 64;
 /// Scopes in one chain: cluster, datacenters and racks of the largest clusters there are.
 pub(super) const MAX_CHAIN: usize = 64;
 /// Datacenters of a zone, and racks of a datacenter: each is asked for in every discovery round.

@@ -35,7 +35,7 @@ mod server;
 mod tests;
 mod validate;
 
-pub use cluster::{AddressRule, ClientIdentity, Credentials, DiscoveryMode, Mapping, NodeTls, Secret};
+pub use cluster::{AddressRule, ClientIdentity, Credentials, DiscoveryMode, Mapping, NodeTls, Secret, client_networks};
 pub use defaults::DEFAULT_ZONE;
 pub use environment::{Flags, environment};
 pub use load::{Loaded, NO_ZONE, SEARCH, load, zone_files};

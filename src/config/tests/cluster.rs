@@ -96,6 +96,34 @@ fn a_rule_maps_networks_of_one_size_or_follows_routes() {
 }
 
 #[test]
+fn rules_that_never_count_are_told_and_views_are_bounded() {
+    let rule = |clients: &str, to: &str| {
+        format!("[[zones.\"a.test\".address_map]]\n{clients}\nfrom = \"10.0.0.0/24\"\nto = \"{to}\"\n")
+    };
+    let one = "clients = [\"203.0.113.0/24\"]";
+    let told =
+        warnings(&zone("", &(rule(one, "192.0.2.0/24") + &rule("", "192.0.2.0/24") + &rule(one, "198.18.0.0/24"))));
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].ends_with("from: 10.0.0.0/24 is mapped for these clients already in line 6; the first rule counts"),
+        "{told:?}"
+    );
+    let rules = |count: usize| {
+        let clients = |number: usize| format!("clients = [\"203.0.{number}.0/24\"]");
+        (0..count).map(|number| rule(&clients(number), "192.0.2.0/24")).collect::<String>()
+    };
+    good(&zone("", &rules(64)));
+    let problems = bad(&zone("", &rules(65)));
+    assert!(
+        problems[0].ends_with("65 sets of rules for networks of clients are too many; the most is 64"),
+        "{problems:?}"
+    );
+    // As many networks as one likes may have the same rules.
+    let many: Vec<String> = (0..200).map(|number| format!("\"203.0.{number}.0/24\"")).collect();
+    good(&zone("", &rule(&format!("clients = [{}]", many.join(", ")), "192.0.2.0/24")));
+}
+
+#[test]
 fn a_fallback_zone_is_another_one_with_nodes() {
     let with =
         |fallback: &str, more: &str| zone("", &format!("[zones.\"a.test\"]\nfallback_zone = \"{fallback}\"\n{more}"));

@@ -1,13 +1,13 @@
 //! `[zones.X.cluster]`, `[[zones.X.address_map]]` and `fallback_zone`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hickory_proto::rr::Name;
 
 use super::{
     super::{
         AddressRule, ClientIdentity, ClusterConfig, Credentials, DiscoveryMode, Mapping, NodeTls, Scheme, Seed,
-        ZoneConfig, address, limits, name,
+        ZoneConfig, address, client_networks, limits, name,
         place::{KeyPath, Place, quoted},
         raw::{RawAddressRule, RawCluster},
         scopes,
@@ -149,7 +149,21 @@ impl Judge<'_> {
     pub(super) fn address_map(&mut self, at: &KeyPath, written: &[RawAddressRule]) -> Vec<AddressRule> {
         self.at_most(at, written.len(), limits::MAX_ADDRESS_RULES, "rules");
         let rules = written.iter().enumerate().take(limits::MAX_ADDRESS_RULES);
-        rules.filter_map(|(index, raw)| self.address_rule(&at.item(index), raw)).collect()
+        let rules = rules.map(|(index, raw)| self.address_rule(&at.item(index), raw)).collect::<Vec<_>>();
+        let mut known = BTreeMap::new();
+        for (index, rule) in rules.iter().enumerate() {
+            let Some(AddressRule { clients, to: Mapping::Network { from, .. } }) = rule else { continue };
+            if let Some(first) = known.insert((clients, from), index) {
+                let line = self.line(&at.item(first).key("from"));
+                let from_at = at.item(index).key("from");
+                self.warn(&from_at, format!("{from} is mapped for these clients already{line}; the first rule counts"));
+                known.insert((clients, from), first);
+            }
+        }
+        let rules: Vec<AddressRule> = rules.into_iter().flatten().collect();
+        let sets: BTreeSet<_> = client_networks(&rules).into_values().collect();
+        self.at_most(at, sets.len(), limits::MAX_VIEWS, "sets of rules for networks of clients");
+        rules
     }
 
     fn address_rule(&mut self, at: &KeyPath, raw: &RawAddressRule) -> Option<AddressRule> {
