@@ -20,7 +20,7 @@ use std::{
 
 use super::Family;
 use crate::{
-    config::{AddressRule, Mapping, Scheme},
+    config::{AddressRule, Mapping, Scheme, client_networks},
     model::{Prefix, PrefixMap, Route, Topology, is_usable_address},
 };
 
@@ -77,17 +77,12 @@ impl Views {
     /// The views of these rules; `scheme` decides which port of a route is taken.
     pub fn new(rules: &[AddressRule], scheme: Scheme) -> Self {
         let everybody = Arc::new(Rules::new(rules.iter().filter(|rule| rule.clients.is_none())));
-        let mut named: BTreeMap<Prefix, BTreeSet<usize>> = BTreeMap::new();
-        for (index, rule) in rules.iter().enumerate() {
-            for prefix in rule.clients.iter().flatten() {
-                named.entry(*prefix).or_default().insert(index);
-            }
-        }
+        let networks = client_networks(rules);
         let mut views = vec![View { everybody: everybody.clone(), ..View::default() }];
         // Networks with the same rules have one view.
         let mut known: BTreeMap<&BTreeSet<usize>, usize> = BTreeMap::new();
         let mut numbers = Vec::new();
-        for (prefix, own) in &named {
+        for (prefix, own) in &networks {
             let number = *known.entry(own).or_insert(views.len());
             if number == views.len() {
                 let own = Rules::new(own.iter().filter_map(|index| rules.get(*index)));

@@ -320,13 +320,13 @@ impl ChainStory {
         let ChainStory { scope, epoch, ttl, .. } = self;
         let mut lines = vec![format!("scope={scope} chain={} epoch={epoch} ttl={ttl}s", self.chain.join(">"))];
         lines.extend(self.warnings.iter().map(|warning| (*warning).to_owned()));
-        lines.extend(self.view.iter().flat_map(ViewStory::lines));
         for family in &self.families {
             lines.push(family.line(self.chain.len()));
             let passed = family.passed.iter().take(LEVELS_TOLD);
             lines.extend(passed.map(|level| format!("{}: {}", family.rtype, level.line())));
             lines.extend(family.ttl_line());
         }
+        lines.extend(self.view.iter().flat_map(ViewStory::lines));
         lines.extend(node_lines(&self.nodes));
         lines
     }

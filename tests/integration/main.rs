@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "nobody uses this crate: pub means for the other modules, as in a library")]
 
 mod access;
+mod address_map;
 mod admin;
 mod amplification;
 mod cli;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use alternator_dns::{
-    config::{CookieConfig, CookiePolicy, Seed, ServerConfig, ZoneConfig},
+    config::{AddressRule, CookieConfig, CookiePolicy, Mapping, Seed, ServerConfig, ZoneConfig},
     model::{Access, ClusterView, Denied, Health, Member, Node, Source, Topology},
     server::{Cookies, Counters, Outcome, Settings},
     table::{CompiledZone, Table, ZonePlan, ZoneSource, compile_zone},
@@ -20,7 +20,7 @@ use hickory_proto::rr::Name;
 /// The zone of most questions: six IPv4 and two IPv6 nodes in three racks, static records, no wildcard.
 pub const ZONE: &str = "alternator.local.";
 
-/// A zone of static records with a wildcard.
+/// A zone of static records with a wildcard, and of two nodes that [`SEEN`] is given other addresses of.
 const WILD_ZONE: &str = "wild.test.";
 
 /// A zone that nobody may ask for.
@@ -35,6 +35,9 @@ const MANY: u32 = 1000;
 /// An asker in no node's network, and one in that of 10.0.1.1.
 const FAR: [u8; 4] = [192, 0, 2, 9];
 const NEAR: [u8; 4] = [10, 0, 1, 77];
+
+/// An asker who is given other addresses of the nodes of [`WILD_ZONE`].
+const SEEN: [u8; 4] = [203, 0, 113, 9];
 
 const A: u16 = 1;
 const NS: u16 = 2;
@@ -145,6 +148,7 @@ pub fn kinds(edns: Edns) -> Vec<Kind> {
         kind("A of a rack", name("dc1.rack1.alternator.local.", A), Outcome::Answered),
         kind("A, random case", name("AlTErNaTOR.lOcaL.", A), Outcome::Answered),
         kind("A of 1000 nodes", name(MANY_ZONE, A), Outcome::Answered),
+        kind("A by view", Asked { name: WILD_ZONE, source: SEEN, ..ASKED }, Outcome::Answered),
         kind("AAAA", name(ZONE, AAAA), Outcome::Answered),
         kind("SRV", name("_alternator._tcp.dc1.rack1.alternator.local.", SRV), Outcome::Answered),
         kind("SOA", name(ZONE, SOA), Outcome::Answered),
@@ -201,7 +205,16 @@ pub fn zone(counters: &Counters) -> CompiledZone {
 
 fn wild_zone(counters: &Counters) -> CompiledZone {
     let text = "www.wild.test. 60 IN TXT hello\n*.star.wild.test. 60 IN TXT hello\n";
-    compiled(counters, WILD_ZONE, text, [])
+    let nodes = ["10.0.1.1", "10.0.1.2"].map(|address| (address.parse().unwrap(), "rack1".to_owned()));
+    let own = compiled(counters, WILD_ZONE, text, nodes);
+    let mut source = (*own.source).clone();
+    let prefix = |text: &str| text.parse().unwrap();
+    let to = Mapping::Network { from: prefix("10.0.1.0/24"), to: prefix("198.51.100.0/24") };
+    source.config.address_map = vec![AddressRule { clients: Some(vec![prefix("203.0.113.0/24")]), to }];
+    let health = Arc::new(Health { disabled: true, ..Health::default() });
+    let view = ClusterView { topology: own.plan.topology.clone(), health, ..ClusterView::default() };
+    let plan = ZonePlan::new(&source, &view);
+    compile_zone(Arc::new(source), plan, 7, None, 1)
 }
 
 fn closed_zone(counters: &Counters) -> CompiledZone {

@@ -54,6 +54,9 @@ function makeZone(zone) {
 function updateZone(row, zone, context) {
     const listed = zone.nodes.length > 0 ? tally(zone.nodes) : "no nodes";
     const facts = [listed, `epoch ${zone.epoch}`, `TTL ${zone.ttl} s`, SOURCES[zone.source] ?? `nodes from ${zone.source}`];
+    const unmapped = (zone.views ?? []).filter((view) => view.unmapped > 0).length;
+    if (zone.views?.length > 1) facts.push(`${zone.views.length} views of its clients`);
+    if (unmapped > 0) facts.push("not every node is mapped for all clients");
     if (zone.flat) facts.push("datacenters and racks unknown to its nodes");
     setText(row.facts, facts.join(" · "));
     const leads = context.history.leads(zone.name);

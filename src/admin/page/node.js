@@ -31,10 +31,10 @@ export function makeNode(node) {
     const hands = element("span", { className: "hands" });
     const why = element("p", { className: "why" });
     const override = element("p", { className: "override" });
-    const root = element("li", { className: "node", "data-address": node.address }, mark,
-        element("span", { className: "address", textContent: node.address }), state, since, probe,
+    const address = element("span", { className: "address", textContent: node.address });
+    const root = element("li", { className: "node", "data-address": node.address }, mark, address, state, since, probe,
         element("span", { className: "leads" }, bar, share, fair), hands, why, override);
-    return { root, mark, state, since, probe, bar, share, fair, hands, why, override };
+    return { root, mark, address, state, since, probe, bar, share, fair, hands, why, override };
 }
 
 export function updateNode(row, node, context) {
@@ -47,6 +47,7 @@ export function updateNode(row, node, context) {
         row.drawn = node.verdict;
     }
     setText(row.state, label);
+    setAttribute(row.address, "title", seenText(node, context.zone));
     // A node is drained since somebody wanted it so, however long it has been up.
     const since = isForced(node) ? node.override.from : node.since;
     setText(row.since, since ? span((context.now - Date.parse(since)) / 1000) : "");
@@ -72,6 +73,13 @@ export function updateNode(row, node, context) {
     setHidden(row.override, override === "");
     setAttribute(row.root, "data-hands", context.demo ? "" : null);
     context.demo?.nodeHands(row.hands, node);
+}
+
+// The addresses that some clients are given for it.
+function seenText(node, zone) {
+    const of = (view) => zone?.views?.[view]?.clients?.join(", ") || "others";
+    const seen = (node.seen ?? []).map(({ view, address, port }) => `seen at ${address}${port ? `, port ${port}` : ""} by ${of(view)}`);
+    return seen.length > 0 ? seen.join("\n") : null;
 }
 
 // Whether the verdict is that of an override.

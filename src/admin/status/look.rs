@@ -8,13 +8,13 @@ use std::{
 
 use super::{
     super::{Sight, ZoneSight},
-    Events, FamilyStatus, LastReload, Listening, NodeStatus, Queries, ReloadStatus, ScopeStatus, ServerStatus, Status,
-    ZoneStatus,
+    Events, FamilyStatus, LastReload, Listening, NodeStatus, Queries, ReloadStatus, ScopeStatus, SeenStatus,
+    ServerStatus, Status, ViewStatus, ZoneStatus,
 };
 use crate::{
     model::{Node, NodeState, Scope, Source, rfc3339},
     overrides,
-    plan::{FamilyPlan, ScopePlan, Serving, Verdict},
+    plan::{FamilyPlan, ScopePlan, Serving, Verdict, View},
     server::Outcome,
     table::{CompiledZone, ZonePlan},
 };
@@ -133,6 +133,7 @@ impl ZoneStatus {
             let health = health.as_ref().and_then(|health| health.get(node.address));
             NodeStatus {
                 address: node.address.to_string(),
+                seen: seen(plan, node),
                 datacenter: node.datacenter.as_deref().map(str::to_owned),
                 rack: node.rack.as_deref().map(str::to_owned),
                 verdict: verdict.map(word).unwrap_or_default().to_owned(),
@@ -162,10 +163,32 @@ impl ZoneStatus {
             source: source.to_owned(),
             shares_with: sight.map(|sight| sight.shares_with.clone()).unwrap_or_default(),
             ttl: u32::try_from(zone.source.config.ttl.as_secs()).unwrap_or(u32::MAX),
+            views: views(plan),
             nodes: plan.nodes().map(node).collect(),
             scopes: scopes(zone),
         }
     }
+}
+
+/// Who is given which addresses.
+fn views(plan: &ZonePlan) -> Vec<ViewStatus> {
+    let view = |(number, view): (usize, &View)| {
+        let mapped = plan.nodes().filter(|node| plan.seen(number, node.address).is_mapped).count();
+        ViewStatus {
+            clients: view.clients.iter().map(ToString::to_string).collect(),
+            mapped,
+            unmapped: if view.has_rules() { plan.nodes().count() - mapped } else { 0 },
+        }
+    };
+    let views = plan.views.iter().enumerate().filter(|_| plan.views.has_rules());
+    views.map(view).collect()
+}
+
+/// Where a node is seen at another address than its own.
+fn seen(plan: &ZonePlan, node: &Node) -> Vec<SeenStatus> {
+    let seen = (0..plan.views.count()).map(|view| (view, plan.seen(view, node.address)));
+    let mapped = seen.filter(|(_, seen)| seen.is_mapped);
+    mapped.map(|(view, seen)| SeenStatus { view, address: seen.address.to_string(), port: seen.port }).collect()
 }
 
 fn scopes(zone: &CompiledZone) -> Vec<ScopeStatus> {

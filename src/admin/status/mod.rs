@@ -115,10 +115,36 @@ pub struct ZoneStatus {
     pub shares_with: Vec<String>,
     /// TTL of addresses as configured, seconds.
     pub ttl: u32,
+    /// Who is given which addresses of the nodes; the first is everybody's. Empty where there are no rules for it.
+    pub views: Vec<ViewStatus>,
     /// Every node known, by address.
     pub nodes: Vec<NodeStatus>,
     /// Every chain that names stand for.
     pub scopes: Vec<ScopeStatus>,
+}
+
+/// Clients that are given the same addresses of the nodes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ViewStatus {
+    /// Their networks; none for everybody's.
+    pub clients: Vec<String>,
+    /// Nodes that are given by another address than their own.
+    pub mapped: usize,
+    /// Nodes that are not, although there are rules.
+    pub unmapped: usize,
+}
+
+/// Where a node is seen by clients of a view.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SeenStatus {
+    /// The place of the view among the zone's.
+    pub view: usize,
+    /// Where these clients connect to.
+    pub address: String,
+    /// The port there; `None` = the cluster's.
+    pub port: Option<u16>,
 }
 
 /// One node.
@@ -127,6 +153,9 @@ pub struct ZoneStatus {
 pub struct NodeStatus {
     /// Where clients connect to.
     pub address: String,
+    /// Where else some clients connect to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<SeenStatus>,
     /// Its datacenter, where learnt.
     pub datacenter: Option<String>,
     /// Its rack, where learnt.

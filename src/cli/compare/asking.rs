@@ -176,12 +176,12 @@ fn told_node(target: &Name) -> String {
     v4.or_else(|_| v6()).unwrap_or_else(|_| target.to_string())
 }
 
-/// What is to be the same in all instances; `None` for a line that has nothing of it. Each has an epoch of its own, and
-/// TTLs are shorter where it alone sees a node fail.
+/// What is to be the same in all instances; `None` for a line that has nothing of it. Each has an epoch of its own, TTLs
+/// are shorter where it alone sees a node fail, and it may be asked from another address, hence see another client.
 fn shared(line: &str) -> Option<String> {
     let is_own = |word: &&str| word.starts_with("epoch=") || word.starts_with("ttl=");
-    let is_of_ttl = ["A: ttl=", "AAAA: ttl="].iter().any(|start| line.starts_with(start));
-    (!is_of_ttl).then(|| line.split(' ').filter(|word| !is_own(word)).collect::<Vec<_>>().join(" "))
+    let is_of_one = ["A: ttl=", "AAAA: ttl=", "view: "].iter().any(|start| line.starts_with(start));
+    (!is_of_one).then(|| line.split(' ').filter(|word| !is_own(word)).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -201,6 +201,7 @@ mod tests {
     fn epochs_and_ttls_are_left_out() {
         assert_eq!(shared("scope=dc1 chain=dc1 epoch=12 ttl=5s").as_deref(), Some("scope=dc1 chain=dc1"));
         assert_eq!(shared("AAAA: ttl=1s: probes of 10.0.0.1 fail"), None);
+        assert_eq!(shared("view: no rule for clients of 10.0.0.1: nodes' own addresses"), None);
         assert_eq!(shared("A: none in this scope").as_deref(), Some("A: none in this scope"));
     }
 }

@@ -11,12 +11,15 @@ use super::{
     rates::Rates,
 };
 use crate::{
-    admin::{FamilyStatus, NodeStatus, ScopeStatus, ServerStatus, Status, ZoneStatus},
+    admin::{FamilyStatus, NodeStatus, ScopeStatus, ServerStatus, Status, ViewStatus, ZoneStatus},
     overrides,
 };
 
 /// Racks with more nodes than this show only those that are not simply up.
 const NODES_TOLD: usize = 12;
+
+/// Views of a zone that have a line.
+const VIEWS_TOLD: usize = 8;
 
 /// Whether there are colours.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +132,7 @@ fn about_zone(zone: &ZoneStatus, rates: &Rates, clock: &Clock, paint: Paint) -> 
     if !zone.shares_with.is_empty() {
         lines.push(format!("  one cluster with {}", clean(&zone.shares_with.join(", "))));
     }
+    lines.extend(about_views(zone));
     let mut racks: BTreeMap<(&str, &str), Vec<&NodeStatus>> = BTreeMap::new();
     for node in &zone.nodes {
         let place = (node.datacenter.as_deref().unwrap_or("-"), node.rack.as_deref().unwrap_or("-"));
@@ -158,6 +162,26 @@ fn about_zone(zone: &ZoneStatus, rates: &Rates, clock: &Clock, paint: Paint) -> 
         }
     }
     lines.extend(zone.scopes.iter().flat_map(|scope| about_scope(scope, paint)));
+    lines
+}
+
+/// Which clients are given other addresses of the nodes.
+fn about_views(zone: &ZoneStatus) -> Vec<String> {
+    let about = |view: &ViewStatus| {
+        let clients = match &view.clients[..] {
+            [] => "others".to_owned(),
+            [one] => clean(one),
+            [first, more @ ..] => format!("{} and {} more", clean(first), more.len()),
+        };
+        let (mapped, all) = (view.mapped, view.mapped + view.unmapped);
+        let what = if all == 0 { "nodes' own addresses".to_owned() } else { format!("{mapped} of {all} nodes mapped") };
+        format!("  seen by {clients}: {what}")
+    };
+    let mut lines: Vec<String> = zone.views.iter().take(VIEWS_TOLD).map(about).collect();
+    let more = zone.views.len().saturating_sub(VIEWS_TOLD);
+    if more > 0 {
+        lines.push(format!("  ... and {more} more views"));
+    }
     lines
 }
 
@@ -275,6 +299,8 @@ mod tests {
             "LAST RELOAD FAILED 5 s ago, nothing changed: a.toml:1: no",
             "alternator.local epoch 42, ttl 5 s",
             "  STALE: no node answers discovery; the nodes are the last known",
+            "  seen by others: nodes' own addresses",
+            "  seen by 203.0.113.0/24 and 1 more: 2 of 3 nodes mapped",
             "  dc1/rack1 1 of 2 answered",
             "    10.0.0.1   up             1 m 0 s ago     0.4 ms   60.0 % of leads",
             "    10.0.0.2   down               6 s ago               0.0 % of leads  connection refused",
