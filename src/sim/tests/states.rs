@@ -167,3 +167,34 @@ async fn an_old_server_by_fault_has_the_tables_of_one() {
     assert!(status.iter().all(|row| row.get("rack").is_none() && row.get("dc").is_some()));
     assert_eq!(tables::ask(&cluster, A, "Scan", "client_routes").await.status, 400);
 }
+
+#[tokio::test]
+async fn a_node_is_listed_by_what_clients_know_it_as() {
+    let mut spec = spec();
+    for (index, name) in ["n1.example", "fe80::1%eth0", "not an address"].into_iter().enumerate() {
+        spec.nodes[index] = spec.nodes[index].clone().listed_as(name);
+    }
+    spec.nodes[3] = spec.nodes[3].clone().without_rpc_address();
+    let cluster = Cluster::start(spec).await.unwrap();
+    assert_eq!(list(&cluster, A).await, ["fe80::1%eth0", "n1.example", "not an address"]);
+    assert_eq!(list(&cluster, D).await, [NodeSpec::new(D, "dc2", "rack1").host_id]);
+    let peers = scan(&cluster, A, "peers").await;
+    assert_eq!(cell(&row(&peers, "peer", &B.to_string()), "rpc_address"), B.to_string(), "a column of addresses");
+    cluster.set_version(A, Version::V5_4).unwrap();
+    assert_eq!(list(&cluster, A).await, ["127.0.3.1", "127.0.3.2", "127.0.3.3"], "what nodes call each other");
+}
+
+#[tokio::test]
+async fn a_node_can_have_an_ipv6_address() {
+    let v6 = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    assert!(!ClusterSpec::has_address([192, 0, 2, 1]), "no machine has it");
+    if !ClusterSpec::has_address(v6) {
+        return;
+    }
+    let mut spec = spec();
+    spec.nodes.push(NodeSpec::new(v6, "dc1", "rack1").internal([10, 0, 0, 9]));
+    let cluster = Cluster::start(spec).await.unwrap();
+    assert!(list(&cluster, v6).await.contains(&"::1".to_owned()));
+    let peer = row(&scan(&cluster, A, "peers").await, "peer", "10.0.0.9");
+    assert_eq!(cell(&peer, "rpc_address"), "::1");
+}
