@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::{
     controller::Compiles,
     discovery, health,
+    http::NodeIdentity,
     journal::Journal,
     model::{Health, Overrides, Topology},
     server::{Counters, Transport, encrypted::ConnectionCounters},
@@ -53,6 +54,8 @@ pub struct Sight {
 pub struct ZoneSight {
     /// Its name, without trailing dot.
     pub name: String,
+    /// How its nodes are verified.
+    pub identity: NodeIdentity,
     /// Which nodes exist.
     pub topology: watch::Receiver<Arc<Topology>>,
     /// What is believed of them.

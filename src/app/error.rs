@@ -13,7 +13,8 @@ use crate::{
 /// Why a server did not start, or did not take another configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Zone files or their fit with the configuration; where a server serves already, a certificate too.
+    /// Zone files or their fit with the configuration, and what nodes are verified by; where a server serves already, a
+    /// certificate too.
     #[error("{}", lines(.0))]
     Zones(Vec<Problem>),
     /// An address.

@@ -10,7 +10,8 @@ use std::{
 use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
-    config::{self, Config, Problem, TlsConfig},
+    config::{self, ClusterConfig, Config, Problem, Scheme, TlsConfig, ZoneConfig},
+    http::{IdentityError, NodeIdentity},
     overrides,
     server::encrypted,
     table::conflicts,
@@ -41,20 +42,22 @@ pub fn load_zones(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
 pub(super) struct Loaded {
     /// Of each zone, in order.
     pub(super) zones: Vec<StaticZone>,
+    /// How the nodes of each are verified, in order.
+    pub(super) identities: Vec<NodeIdentity>,
     /// Stands for what is in the certificate's files; `None` where nothing is encrypted.
     pub(super) certificate: Option<u64>,
 }
 
-/// The zone files, the certificate and the file of overrides of a configuration; every problem at once.
+/// The zone files, the certificates and the file of overrides of a configuration; every problem at once.
 pub(super) async fn load(config: &Config) -> Result<Loaded, Vec<Problem>> {
     let config = config.clone();
     let load = spawn_blocking(move || {
         let certificate = certificate(&config.server.tls);
         let overrides = config.server.overrides.as_deref().map_or(Ok(()), overrides::check);
-        match (load_zones(&config), certificate, overrides) {
-            (Ok(zones), Ok(certificate), Ok(())) => Ok(Loaded { zones, certificate }),
-            (zones, certificate, overrides) => {
-                let lists = zones.err().into_iter().chain(overrides.err()).flatten();
+        match (load_zones(&config), load_identities(&config), certificate, overrides) {
+            (Ok(zones), Ok(identities), Ok(certificate), Ok(())) => Ok(Loaded { zones, identities, certificate }),
+            (zones, identities, certificate, overrides) => {
+                let lists = [zones.err(), identities.err(), overrides.err()].into_iter().flatten().flatten();
                 Err(lists.chain(certificate.err()).collect())
             }
         }
@@ -63,6 +66,40 @@ pub(super) async fn load(config: &Config) -> Result<Loaded, Vec<Problem>> {
     match timeout(LOAD_WITHIN, load).await {
         Ok(loaded) => loaded.unwrap_or_else(|error| whole(error.to_string())),
         Err(_) => whole(format!("the files cannot be read within {} seconds", LOAD_WITHIN.as_secs())),
+    }
+}
+
+/// Reads what the nodes of each zone are verified with; every problem at once. Zones that say the same share it.
+pub fn load_identities(config: &Config) -> Result<Vec<NodeIdentity>, Vec<Problem>> {
+    let (mut identities, mut problems): (Vec<NodeIdentity>, _) = (Vec::new(), Vec::new());
+    // Nobody is asked where there are no seeds.
+    let asks = |zone: &&ZoneConfig| !zone.cluster.seeds.is_empty();
+    for zone in &config.zones {
+        let is_alike = |(other, _): &(&ZoneConfig, &NodeIdentity)| {
+            asks(other) && (other.cluster.scheme, &other.cluster.tls) == (zone.cluster.scheme, &zone.cluster.tls)
+        };
+        let read = match config.zones.iter().zip(&identities).find(is_alike) {
+            _ if !asks(&zone) => Ok(NodeIdentity::default()),
+            Some((_, identity)) => Ok(identity.clone()),
+            None => NodeIdentity::read(&zone.cluster),
+        };
+        identities.push(read.unwrap_or_else(|errors| {
+            let at = |error: &IdentityError| format!("zones.{:?}.cluster.{}", zone.name(), error.key());
+            problems.extend(errors.iter().map(|error| Problem::new(error.to_string()).at_key(at(error))));
+            NodeIdentity::default()
+        }));
+    }
+    if problems.is_empty() { Ok(identities) } else { Err(problems) }
+}
+
+/// Says what is doubtful about them, at each start and reload: nobody looks at the log of a month ago.
+pub(super) fn warn_of_identities(config: &Config, identities: &[NodeIdentity]) {
+    for (zone, identity) in config.zones.iter().zip(identities) {
+        let zone = zone.name();
+        if identity.is_unverified() {
+            tracing::warn!(zone, "nodes are not verified (insecure_skip_verify): anybody in their place is believed");
+        }
+        identity.doubts(SystemTime::now()).iter().for_each(|doubt| tracing::warn!(zone, "{doubt}"));
     }
 }
 
@@ -93,5 +130,10 @@ pub fn problems_of_zone_files(config: &Path) -> Vec<Problem> {
 pub fn files_of(config: &Config) -> Vec<PathBuf> {
     let tls = &config.server.tls;
     let zones = config.zones.iter().filter_map(|zone| zone.file.clone());
-    zones.chain([&tls.certificate, &tls.key].into_iter().flatten().cloned()).collect()
+    let over_tls = config.zones.iter().map(|zone| &zone.cluster).filter(|cluster| cluster.scheme == Scheme::Https);
+    let nodes = over_tls.flat_map(|ClusterConfig { tls, .. }| {
+        let own = tls.client.iter().flat_map(|client| [&client.certificate, &client.key]);
+        tls.ca_file.iter().chain(own).cloned()
+    });
+    zones.chain(nodes).chain([&tls.certificate, &tls.key].into_iter().flatten().cloned()).collect()
 }

@@ -180,6 +180,7 @@ impl Zone {
         let name = self.source.config.name();
         let others = self.cluster.zones().into_iter().filter(|zone| **zone != *name);
         ZoneSight {
+            identity: self.cluster.asked.identity.clone(),
             topology: self.cluster.topology.clone(),
             health: self.cluster.health.clone(),
             discovery: self.cluster.counts.discovery.clone(),

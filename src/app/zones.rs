@@ -16,7 +16,7 @@ use crate::{
     config::{Config, ZoneConfig},
     controller::Inputs,
     handover::Knowledge,
-    http::NodeClient,
+    http::{NodeClient, NodeIdentity},
     reload::of_zone,
     table::Table,
     zone::file::StaticZone,
@@ -73,8 +73,13 @@ struct Party {
 impl Zones {
     /// What becomes of the zones, one step for each that is served then. Changes nothing, but that a state file which
     /// cannot be read is set aside: so this is asked last. Blocks.
-    pub(super) fn prepare(&self, config: &Config, statics: Vec<StaticZone>) -> Result<Steps, StartError> {
-        self.prepare_with(config, statics, &[])
+    pub(super) fn prepare(
+        &self,
+        config: &Config,
+        statics: Vec<StaticZone>,
+        identities: Vec<NodeIdentity>,
+    ) -> Result<Steps, StartError> {
+        self.prepare_with(config, statics, identities, &[])
     }
 
     /// The same with what a process told that served some of the zones until now.
@@ -82,20 +87,23 @@ impl Zones {
         &self,
         config: &Config,
         statics: Vec<StaticZone>,
+        identities: Vec<NodeIdentity>,
         told: &[Knowledge],
     ) -> Result<Steps, StartError> {
         let served: BTreeMap<&Name, &Zone> = self.served.iter().map(|zone| (&zone.source.config.apex, zone)).collect();
-        let step = |(config, statics): (&ZoneConfig, StaticZone)| {
-            let asked = Asked::of(config);
+        let step = |((config, statics), identity): ((&ZoneConfig, StaticZone), NodeIdentity)| {
+            // The same as before, so that TLS sessions are resumed by whoever asks from now on.
+            let same = self.clusters.iter().map(|cluster| &cluster.asked.identity).find(|known| **known == identity);
+            let asked = Asked::of(config, same.cloned().unwrap_or(identity));
             let way = match served.get(&config.apex) {
+                Some(zone) if zone.cluster.asked != asked => Way::Asks,
                 Some(zone) if zone.source.config == *config && zone.source.statics == statics => Way::Stays,
-                Some(zone) if zone.cluster.asked == asked => Way::Answers,
-                Some(_) => Way::Asks,
+                Some(_) => Way::Answers,
                 None => Way::Comes(Known::default()),
             };
             Step { config: config.clone(), statics, asked, way }
         };
-        let mut zones: Vec<Step> = config.zones.iter().zip(statics).map(step).collect();
+        let mut zones: Vec<Step> = config.zones.iter().zip(statics).zip(identities).map(step).collect();
         let mut clients: Vec<(Asked, Option<NodeClient>)> = Vec::new();
         for Step { config, asked, .. } in &zones {
             let is_asked = self.clusters.iter().any(|cluster| cluster.asked == *asked);
@@ -121,7 +129,7 @@ impl Zones {
         let Steps { zones: steps, clients } = steps;
         let clusters = self.gather(&steps, clients, &before, ground);
         let mut told = Vec::new();
-        for (Step { config, statics, way, .. }, cluster) in steps.into_iter().zip(clusters) {
+        for (Step { config, statics, way, asked }, cluster) in steps.into_iter().zip(clusters) {
             let name = config.name();
             let zone = match (way, before.remove(&config.apex)) {
                 (Way::Stays, Some(mut zone)) => {
@@ -132,12 +140,12 @@ impl Zones {
                     zone
                 }
                 (Way::Answers, Some(mut zone)) => {
-                    told.push(difference(&zone, &config, &statics));
+                    told.push(difference(&zone, &config, &statics, &asked));
                     zone.answer_by(&config, statics, ground);
                     zone
                 }
                 (Way::Asks, Some(mut zone)) => {
-                    told.push(difference(&zone, &config, &statics));
+                    told.push(difference(&zone, &config, &statics, &asked));
                     zone.turn_to(cluster, &config, statics, ground);
                     zone
                 }
@@ -276,9 +284,13 @@ impl Party {
     }
 }
 
-/// What is about to change in a zone, by the names of its keys; `records` are those of its file.
-fn difference(zone: &Zone, config: &ZoneConfig, statics: &StaticZone) -> String {
+/// What is about to change in a zone, by the names of its keys; `records` are those of its file, `certificates` what is
+/// in the files of its cluster.
+fn difference(zone: &Zone, config: &ZoneConfig, statics: &StaticZone, asked: &Asked) -> String {
     let mut keys = of_zone(&zone.source.config, config);
+    if zone.cluster.asked.identity != asked.identity {
+        keys.push("certificates");
+    }
     if zone.source.statics != *statics {
         keys.push("records");
     }

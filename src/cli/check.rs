@@ -12,10 +12,10 @@ use hickory_proto::rr::Name;
 
 use super::{CheckArgs, FAILED, MISCONFIGURED, load, run_async};
 use crate::{
-    app::{load_zones, problems_of_zone_files},
+    app::{load_identities, load_zones, problems_of_zone_files},
     config::{Config, Flags, NO_ZONE, Problem, Seed, ZoneConfig},
     discovery,
-    http::NodeClient,
+    http::{NodeClient, NodeIdentity},
     model::Scope,
     overrides,
     server::encrypted,
@@ -49,10 +49,17 @@ pub(super) fn run(args: CheckArgs) -> u8 {
         eprintln!("{NO_ZONE}");
         return MISCONFIGURED;
     }
-    let statics = match load_zones(&loaded.config) {
-        Ok(statics) => statics,
-        Err(problems) => return not_fine(&problems),
+    let (statics, identities) = match (load_zones(&loaded.config), load_identities(&loaded.config)) {
+        (Ok(statics), Ok(identities)) => (statics, identities),
+        (statics, identities) => {
+            let problems = [statics.err(), identities.err()];
+            return not_fine(&problems.into_iter().flatten().flatten().collect::<Vec<_>>());
+        }
     };
+    for (zone, identity) in loaded.config.zones.iter().zip(&identities) {
+        let doubts = identity.doubts(SystemTime::now());
+        doubts.iter().for_each(|doubt| eprintln!("warning: zones.{:?}: {doubt}", zone.name()));
+    }
     match encrypted::check(&loaded.config.server.tls, SystemTime::now()) {
         Ok(None) => {}
         Ok(Some(warning)) => eprintln!("warning: {warning}"),
@@ -66,15 +73,15 @@ pub(super) fn run(args: CheckArgs) -> u8 {
     }
     let source = loaded.file.map_or_else(|| "flags and environment".to_owned(), |file| file.display().to_string());
     println!("{source}: fine");
-    for (zone, statics) in loaded.config.zones.iter().zip(&statics) {
-        print!("\n{}", told_zone(zone, statics));
+    for ((zone, statics), identity) in loaded.config.zones.iter().zip(&statics).zip(&identities) {
+        print!("\n{}", told_zone(zone, statics, identity));
     }
     if !args.probe {
         return 0;
     }
     run_async(|mut signals| async move {
         tokio::select! {
-            code = probe(&loaded.config) => code,
+            code = probe(&loaded.config, &identities) => code,
             // Caught signals end nothing by themselves, and seeds that hang take many seconds each.
             () = signals.received() => FAILED,
         }
@@ -91,7 +98,7 @@ fn not_fine(problems: &[Problem]) -> u8 {
 }
 
 /// One zone and its names, a scope a line: its first name, what it stands for, its other names.
-fn told_zone(zone: &ZoneConfig, statics: &StaticZone) -> String {
+fn told_zone(zone: &ZoneConfig, statics: &StaticZone, identity: &NodeIdentity) -> String {
     let mut text = format!("zone {}\n", zone.name());
     // Writing to a String cannot fail.
     if zone.cluster.seeds.is_empty() {
@@ -115,6 +122,9 @@ fn told_zone(zone: &ZoneConfig, statics: &StaticZone) -> String {
             let _ = writeln!(text, "  (no datacenter is named, so only the zone's own name answers)");
         }
     }
+    if let Some(verified) = identity.told() {
+        let _ = writeln!(text, "  nodes over https, {verified}");
+    }
     let records: usize = statics.records.values().flat_map(|sets| sets.values()).map(|set| set.data.len()).sum();
     if records > 0 {
         let _ = writeln!(text, "  {records} static records at {} names", statics.records.len());
@@ -135,11 +145,11 @@ fn names_of(names: &ScopeNames, chain: usize, apex: &Name) -> Vec<String> {
 }
 
 /// Asks every seed. Fine where each zone has a seed that answers.
-async fn probe(config: &Config) -> u8 {
+async fn probe(config: &Config, identities: &[NodeIdentity]) -> u8 {
     let mut code = 0;
-    for zone in &config.zones {
+    for (zone, identity) in config.zones.iter().zip(identities) {
         println!("\nseeds of {}", zone.name());
-        let client = match NodeClient::new(&zone.cluster, discovery::LIMITS) {
+        let client = match NodeClient::new(&zone.cluster, identity, discovery::LIMITS) {
             Ok(client) => client,
             Err(error) => {
                 eprintln!("  cannot set up TLS: {error}");

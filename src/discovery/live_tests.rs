@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{ClusterConfig, Scheme, Seed},
     discovery::{LIMITS, Options, Stats, look_at, run},
-    http::NodeClient,
+    http::{NodeClient, NodeIdentity},
     model::{Demand, Failure, Topology},
 };
 
@@ -92,7 +92,7 @@ fn discover(seed: IpAddr, port: u16, names: &[(&str, &[&str])]) -> (watch::Recei
     let publish = watch::Sender::default();
     let (topology, stats) = (publish.subscribe(), Arc::new(Stats::default()));
     tokio::spawn(run(Options {
-        client: NodeClient::new(&cluster, LIMITS).unwrap(),
+        client: NodeClient::new(&cluster, &NodeIdentity::default(), LIMITS).unwrap(),
         cluster,
         datacenters: names.iter().map(|(dc, of)| ((*dc).into(), racks(of))).collect(),
         fall: 2,
@@ -188,12 +188,12 @@ async fn one_node_can_be_looked_at() {
         idle_interval: Duration::ZERO,
         ..ClusterConfig::default()
     };
-    let client = NodeClient::new(&cluster, LIMITS).unwrap();
+    let client = NodeClient::new(&cluster, &NodeIdentity::default(), LIMITS).unwrap();
     for (last, ignores_places, count) in [(1, Some(false), 1), (2, Some(true), 1), (3, None, 0)] {
         let sight = look_at(&client, local(4, last)).await.unwrap();
         assert_eq!((sight.ignores_places, sight.addresses.len(), sight.skipped), (ignores_places, count, count));
     }
     cluster.port = 1;
-    let nobody = NodeClient::new(&cluster, LIMITS).unwrap();
+    let nobody = NodeClient::new(&cluster, &NodeIdentity::default(), LIMITS).unwrap();
     assert_eq!(look_at(&nobody, local(4, 9)).await, Err(Failure::Refused));
 }

@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     config::{ClusterConfig, Seed},
     discovery::{LIMITS, Options, Stats},
-    http::{NodeClient, Reply},
+    http::{NodeClient, NodeIdentity, Reply},
     model::{Demand, Failure, Member, Node, Source, Topology},
 };
 
@@ -205,7 +205,7 @@ fn options(seeds: Vec<Seed>) -> Options {
     let wake = Arc::new(Notify::new());
     let wakes = wake.clone();
     Options {
-        client: NodeClient::new(&cluster, LIMITS).unwrap(),
+        client: NodeClient::new(&cluster, &NodeIdentity::default(), LIMITS).unwrap(),
         cluster,
         datacenters: BTreeMap::new(),
         fall: 2,

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     config::{ClusterConfig, HealthConfig},
-    http::{Limits, NodeClient, SetupError},
+    http::{Limits, NodeClient, NodeIdentity, SetupError},
     journal::ZoneJournal,
     model::{Failure, Health, Topology},
 };
@@ -49,6 +49,8 @@ pub struct StartError(#[source] SetupError);
 pub struct Options {
     /// The cluster: how its nodes are asked.
     pub cluster: ClusterConfig,
+    /// How they are verified over TLS: as the poller has it, whose sessions are resumed.
+    pub identity: NodeIdentity,
     /// How they are probed.
     pub health: HealthConfig,
     /// Who is probed.
@@ -68,7 +70,7 @@ pub struct Options {
 /// Probes the members of the topology and publishes [`Health`] whenever others would see a difference, until `stop`.
 ///
 /// Every probe is a connection of its own: that is what clients make of a DNS answer, and a node whose kept
-/// connections live on while it takes no new ones is of no use to them. Probes of different nodes wait for each other
+/// connections live on while it takes no new ones is of no use to them; TLS sessions are resumed. Probes of different nodes wait for each other
 /// only where there are more than the places allow (see `schedule`).
 ///
 /// With fall = 2, a node that refuses connections is out after at most about 1.6 × interval, a silent one after
@@ -79,14 +81,14 @@ pub struct Options {
 ///
 /// Run it within a span that names the zone: its log lines name only nodes.
 pub async fn run(options: Options) -> Result<(), StartError> {
-    let Options { cluster, health, topology, publish, stats, journal, stop, seed } = options;
+    let Options { cluster, identity, health, topology, publish, stats, journal, stop, seed } = options;
     if !health.enabled {
         publish.send_replace(Arc::new(Health { disabled: true, ..Health::default() }));
         stop.cancelled().await;
         return Ok(());
     }
     let limits = Limits { connect: health.timeout, total: health.timeout, keep_alive: false };
-    let client = NodeClient::new(&cluster, limits).map_err(StartError)?;
+    let client = NodeClient::new(&cluster, &identity, limits).map_err(StartError)?;
     let (start, start_wall) = (Instant::now(), SystemTime::now());
     let mut roster = Roster::new(&health);
     roster.resume(&publish.borrow(), Now { moment: Moment::ZERO, wall: start_wall, date: start_wall });

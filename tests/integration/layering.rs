@@ -44,7 +44,7 @@ const LAYERS: &[(&str, &str)] = &[
 
 /// Crates that these places only may use, so that they can be replaced, and their quirks stay there.
 const ONLY_IN: &[(&str, &str)] = &[
-    ("reqwest", "http.rs cli/client.rs"), // towards the nodes, and towards another server of this program
+    ("reqwest", "http/ cli/client.rs"), // towards the nodes, and towards another server of this program
     ("aws_sigv4", "discovery/tables/request.rs"), // signatures of requests to nodes
     ("aws_credential_types", "discovery/tables/request.rs"),
     ("axum", "http_error.rs admin/ explain/routes.rs overrides/api.rs"),
@@ -59,7 +59,8 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("listenfd", "service/passed.rs"),
     ("caps", "service/user.rs server/privileges.rs"),
     ("quinn", "server/encrypted/quic.rs"),
-    ("rustls", "server/encrypted/ certificate/ sim/tls.rs"),
+    ("rustls", "server/encrypted/ certificate/ http/ sim/tls.rs"),
+    ("rustls_native_certs", "http/identity.rs"),
     ("tokio_rustls", "server/encrypted/ sim/tls.rs"),
     ("base64", "server/encrypted/query_text.rs admin/token.rs"), // queries in URLs, passwords of browsers
     ("bytes", "server/encrypted/body.rs"),
@@ -67,8 +68,8 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("wildmatch", "model/target.rs"),
     ("rustix", "cli/ server/udp/ handover/"),
     ("tracing_subscriber", "telemetry.rs"),
-    // In http.rs for its error, which tells a closed connection from other failures.
-    ("hyper", "http.rs sim/ server/encrypted/ admin/listen.rs"),
+    // In http/ for its error, which tells a closed connection from other failures.
+    ("hyper", "http/failure.rs sim/ server/encrypted/ admin/listen.rs"),
     ("hyper_util", "sim/ server/encrypted/https.rs admin/listen.rs"), // bounds of connections that axum's own loop lacks
     // Signatures are made with aws-sigv4 and checked by hand, so that a mistake cannot be in both.
     ("hmac", "sim/auth.rs"),

@@ -54,6 +54,10 @@ function zoneBanners(zone, several) {
         add("lastknown", "bad", lastKnownTitle(known), "Answered with the last nodes known to have served, marked as stale: " +
             `${some(known.map((scope) => scope.name))}.`);
     }
+    if (zone.unverified) {
+        add("unverified", "bad", "Nodes are not verified", "Whoever answers at a node's address is taken for the node: " +
+            "insecure_skip_verify is set.");
+    }
     if (zone.stale) {
         add("stale", "bad", "Stale", "No node answers discovery: the list of nodes is the last one known, not a current one.");
     }

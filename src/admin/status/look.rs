@@ -160,6 +160,8 @@ impl ZoneStatus {
             remembered: plan.remembered,
             flat: plan.flat,
             panic: plan.panic,
+            tls: sight.and_then(|sight| sight.identity.told()),
+            unverified: sight.is_some_and(|sight| sight.identity.is_unverified()),
             source: source.to_owned(),
             shares_with: sight.map(|sight| sight.shares_with.clone()).unwrap_or_default(),
             ttl: u32::try_from(zone.source.config.ttl.as_secs()).unwrap_or(u32::MAX),

@@ -109,6 +109,10 @@ pub struct ZoneStatus {
     pub flat: bool,
     /// The prober is distrusted.
     pub panic: bool,
+    /// With `https`, how nodes are verified, for people.
+    pub tls: Option<String>,
+    /// Whoever answers at a node's address is taken for the node (`insecure_skip_verify`).
+    pub unverified: bool,
     /// Where the topology is from: `nothing`, `snapshot` (the state file), `discovery`.
     pub source: String,
     /// Other zones on the same cluster: its nodes are asked once for all of them.

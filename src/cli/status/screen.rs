@@ -123,6 +123,10 @@ fn about_zone(zone: &ZoneStatus, rates: &Rates, clock: &Clock, paint: Paint) -> 
         (zone.panic, "PANIC: most nodes are silent to us while the cluster lists them; our own network is distrusted"),
         (zone.stale, "STALE: no node answers discovery; the nodes are the last known"),
         (zone.remembered, "REMEMBERED: no node answered discovery since the start; the nodes are from the state file"),
+        (
+            zone.unverified,
+            "UNVERIFIED: whoever answers at a node's address is taken for the node (insecure_skip_verify)",
+        ),
         (zone.flat, "FLAT: the servers ignore datacenters and racks; each name is the whole cluster"),
     ] {
         if applies {

@@ -74,6 +74,7 @@ impl Bench {
         };
         let options = Options {
             cluster,
+            identity: Default::default(),
             health: config,
             topology: topology_seen,
             publish,
