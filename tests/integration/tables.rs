@@ -12,7 +12,7 @@ use alternator_dns::{
         LIMITS,
         tables::{Reader, TableFailure, TableView, Unauthorized, look_at},
     },
-    http::NodeClient,
+    http::{NodeClient, NodeIdentity},
     model::{Failure, Leaving},
     sim::{BadReply, ClientRoute, Cluster, ClusterSpec, Endpoint, Fault, NodeSpec, Role, State, Version},
 };
@@ -49,7 +49,7 @@ fn good() -> Reader {
 
 fn client(cluster: &Cluster) -> NodeClient {
     let config = ClusterConfig { scheme: Scheme::Http, port: cluster.port(), ..ClusterConfig::default() };
-    NodeClient::new(&config, LIMITS).unwrap()
+    NodeClient::new(&config, &NodeIdentity::default(), LIMITS).unwrap()
 }
 
 async fn read(cluster: &Cluster, node: IpAddr, reader: &Reader) -> Result<TableView, TableFailure> {
