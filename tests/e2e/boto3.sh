@@ -5,14 +5,7 @@ source "$(dirname "$0")/lib.sh"
 begin boto3
 source "$E2E/spread.sh"
 
-# boto3 comes from PyPI, into a virtual environment that is kept.
-VENV=$ROOT/.venv
-if ! cmp -s "$E2E/requirements.txt" "$VENV/installed"; then
-    rm -rf "$VENV"
-    python3 -m venv "$VENV"
-    "$VENV/bin/pip" install --quiet --disable-pip-version-check -r "$E2E/requirements.txt"
-    cp "$E2E/requirements.txt" "$VENV/installed"
-fi
+venv
 load() { # NAMESPACE ARGUMENT...
     local namespace=$1
     shift

@@ -126,6 +126,16 @@ within() {
     done
 }
 
+# What comes from PyPI, in a virtual environment that is kept: $VENV.
+VENV=$ROOT/.venv
+venv() {
+    cmp -s "$E2E/requirements.txt" "$VENV/installed" && return
+    rm -rf "$VENV"
+    python3 -m venv "$VENV"
+    "$VENV/bin/pip" install --quiet --disable-pip-version-check -r "$E2E/requirements.txt"
+    cp "$E2E/requirements.txt" "$VENV/installed"
+}
+
 # A namespace of our own, its loopback up. The name in $1 becomes unique to this process: ${NS[$1]}.
 declare -A NS
 namespace() {
