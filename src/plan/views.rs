@@ -151,6 +151,15 @@ impl View {
         !(self.own.is_empty() && self.everybody.is_empty())
     }
 
+    /// Whose view it is, for people: `clients of 203.0.113.0/24 and 1 more`, `clients without rules of their own`.
+    pub fn whose(&self) -> String {
+        match &self.clients[..] {
+            [] => "clients without rules of their own".to_owned(),
+            [one] => format!("clients of {one}"),
+            [first, more @ ..] => format!("clients of {first} and {} more", more.len()),
+        }
+    }
+
     fn has_routes(&self) -> bool {
         !(self.own.routes.is_empty() && self.everybody.routes.is_empty())
     }
@@ -188,6 +197,7 @@ impl Rules {
                 Scheme::Http => route.port,
                 Scheme::Https => route.https_port,
             };
+            let port = port.filter(|port| *port != 0);
             return Some(Seen { address: route.address.to_canonical(), port, is_mapped: true });
         }
         let address = network.and_then(|(_, to)| to.place_of(node))?;

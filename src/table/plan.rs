@@ -11,7 +11,7 @@ use super::{ScopeNames, scope_names};
 use crate::{
     config::ZoneConfig,
     model::{ClusterView, Demand, Meter, Node, Source, Topology},
-    plan::{Census, FULL_SHARE, Family, FamilyPlan, Ramps, ScopePlan, Seen, Verdicts, Views},
+    plan::{Census, FULL_SHARE, Family, FamilyPlan, Ramps, ScopePlan, Seen, Verdicts, View, Views},
     zone::file::StaticZone,
 };
 
@@ -128,6 +128,14 @@ impl ZonePlan {
     /// How a node is seen in the view of this number.
     pub fn seen(&self, view: usize, node: IpAddr) -> Seen {
         self.views.seen(view, node, &self.topology)
+    }
+
+    /// The nodes that the rules of a view leave out, so that its clients are given their own addresses. None where the
+    /// view has no rules.
+    pub fn unmapped(&self, view: usize) -> impl Iterator<Item = IpAddr> {
+        let has_rules = self.views.get(view).is_some_and(View::has_rules);
+        let nodes = self.topology.members.keys().copied();
+        nodes.filter(move |node| has_rules && !self.seen(view, *node).is_mapped)
     }
 
     /// Every node known, by address.

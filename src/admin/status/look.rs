@@ -174,13 +174,10 @@ impl ZoneStatus {
 
 /// Who is given which addresses.
 fn views(plan: &ZonePlan) -> Vec<ViewStatus> {
-    let view = |(number, view): (usize, &View)| {
-        let mapped = plan.nodes().filter(|node| plan.seen(number, node.address).is_mapped).count();
-        ViewStatus {
-            clients: view.clients.iter().map(ToString::to_string).collect(),
-            mapped,
-            unmapped: if view.has_rules() { plan.nodes().count() - mapped } else { 0 },
-        }
+    let view = |(number, view): (usize, &View)| ViewStatus {
+        clients: view.clients.iter().map(ToString::to_string).collect(),
+        mapped: plan.nodes().filter(|node| plan.seen(number, node.address).is_mapped).count(),
+        unmapped: plan.unmapped(number).count(),
     };
     let views = plan.views.iter().enumerate().filter(|_| plan.views.has_rules());
     views.map(view).collect()
