@@ -115,6 +115,7 @@ struct Seen {
     full: AtomicUsize,
     resumed: AtomicUsize,
     names: Mutex<Vec<Option<String>>>,
+    protocols: Mutex<Vec<Option<Vec<u8>>>>,
 }
 
 /// A listening port that answers every request over TLS with 200.
@@ -150,6 +151,11 @@ impl TlsNode {
         self.seen.connections.load(Relaxed)
     }
 
+    /// What was agreed on (ALPN).
+    pub(crate) fn protocols(&self) -> Vec<Option<Vec<u8>>> {
+        self.seen.protocols.lock().unwrap().clone()
+    }
+
     /// What clients called it (SNI).
     pub(crate) fn names(&self) -> Vec<Option<String>> {
         self.seen.names.lock().unwrap().clone()
@@ -172,6 +178,7 @@ async fn serve(stream: TcpStream, config: Arc<ServerConfig>, seen: Arc<Seen>) {
     };
     counter.fetch_add(1, Relaxed);
     seen.names.lock().unwrap().push(session.server_name().map(str::to_owned));
+    seen.protocols.lock().unwrap().push(session.alpn_protocol().map(<[u8]>::to_vec));
     loop {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {

@@ -89,9 +89,12 @@ async fn a_node_is_believed_by_its_authority_and_its_address_or_name() {
     let tls = folder.believing(&authority);
     assert_eq!(asked(authority.names(&["127.0.0.1"]).server(), &tls).await, Ok(200));
     let named = NodeTls { server_name: Some("nodes.test".to_owned()), ..tls.clone() };
-    let node = TlsNode::start(LOCAL, 0, authority.names(&["*.other.test", "nodes.test"]).server()).await;
+    let mut server = authority.names(&["*.other.test", "nodes.test"]).server();
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let node = TlsNode::start(LOCAL, 0, server).await;
     let client = prober(node.port, &named);
     assert_eq!(ask(&client, LOCAL).await, Ok(200));
+    assert_eq!(node.protocols(), [Some(b"http/1.1".to_vec())]);
     assert_eq!(node.names(), [Some("nodes.test".to_owned())], "it is called so");
     assert_eq!(client.host(LOCAL), format!("nodes.test:{}", node.port));
     // An address may be named as well: that of a node behind another one.

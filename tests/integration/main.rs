@@ -23,6 +23,7 @@ mod listeners;
 mod logs;
 mod meters;
 mod names;
+mod node_tls;
 mod overrides;
 mod page;
 mod pipes;

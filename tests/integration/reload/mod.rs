@@ -1,6 +1,6 @@
 //! Change without a pause: what a reload changes, what it leaves alone, who can ask for one, and what is told of it.
 
-mod daemon;
+pub mod daemon;
 mod files;
 mod listeners;
 mod triggers;

@@ -1,5 +1,6 @@
 //! What every test needs: a server over a simulated cluster, and a way to ask it.
 
+mod authority;
 mod ceaseless;
 mod dig;
 mod http;
@@ -9,6 +10,7 @@ mod program;
 mod server;
 mod wait;
 
+pub use authority::Authority;
 pub use ceaseless::Ceaseless;
 pub use dig::{Dig, Reply, framed, read_frame};
 pub use http::Http;
