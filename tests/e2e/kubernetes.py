@@ -289,6 +289,19 @@ def coredns():
     ok("CoreDNS: one block, as Corefile, as ConfigMap, and in README.md")
 
 
+def readme():
+    """Its configurations, parts of one each, are taken by the program."""
+    blocks = re.findall(r"^( *)```toml\n(.*?)^ *```$", (FOLDER / "README.md").read_text(), re.M | re.S)
+    need(len(blocks) >= 2, "README.md shows configurations")
+    for _, block in blocks:
+        # Where the overlay's files were put.
+        block = block.replace("/run/alternator-dns/", f"{WORK}/scylla-operator/run/alternator-dns/")
+        (WORK / "part.toml").write_text(block)
+        said = subprocess.run([SERVER, "check", "--config", WORK / "part.toml"], env={}, capture_output=True, text=True)
+        need(said.returncode == 0, f"README.md: {said.stdout}{said.stderr}")
+    ok("README.md: its configurations are taken")
+
+
 def main():
     files()
     # The validator can say no.
@@ -314,6 +327,7 @@ def main():
         need(order(theirs) == order(resources), f"{name}: kustomize builds something else")
         ok(f"{name}: the same by kustomize")
     coredns()
+    readme()
 
 
 os.environ.pop("KUBECONFIG", None)

@@ -236,8 +236,8 @@ fn variables_alone_make_a_configuration_as_the_readme_says() {
 
 #[test]
 fn every_variable_and_option_that_the_texts_name_exists() {
-    let texts = ["README.md", "CHANGELOG.md", "docker/Dockerfile", "docker/compose.yaml", "docker/alternator-dns.toml"];
-    for file in texts {
+    let texts = ["README.md", "CHANGELOG.md", KUBERNETES, "docker/Dockerfile", "docker/compose.yaml"];
+    for file in texts.into_iter().chain(["docker/alternator-dns.toml"]) {
         let mut named = variables(&text(file));
         named.retain(|(name, _)| name != "ALTERNATOR_DNS_CONFIG");
         // Settings of a zone need one; none of these is judged against a file.
@@ -290,7 +290,7 @@ fn every_default_that_the_readme_names_is_the_default() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    for file in ["README.md", "CHANGELOG.md", PROTOCOL, OPERATE] {
+    for file in ["README.md", "CHANGELOG.md", PROTOCOL, OPERATE, KUBERNETES] {
         let (markdown, folder) = (text(file), root().join(file));
         let folder = folder.parent().unwrap();
         let anchors: BTreeSet<String> = sections(&markdown)
@@ -345,6 +345,9 @@ fn the_recipes_for_resolvers_are_the_ones_the_end_to_end_tests_try() {
 
 /// The table of what the server does with DNS.
 const PROTOCOL: &str = "docs/protocol.md";
+
+/// How to run it in Kubernetes.
+const KUBERNETES: &str = "deploy/kubernetes/README.md";
 
 /// The table of what operators can do.
 const OPERATE: &str = "docs/operate.md";
