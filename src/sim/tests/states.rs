@@ -198,3 +198,34 @@ async fn a_node_can_have_an_ipv6_address() {
     let peer = row(&scan(&cluster, A, "peers").await, "peer", "10.0.0.9");
     assert_eq!(cell(&peer, "rpc_address"), "::1");
 }
+
+#[tokio::test]
+async fn a_rolling_upgrade_can_be_played() {
+    let mut spec = spec();
+    for node in &mut spec.nodes {
+        node.version = Version::V6_1;
+    }
+    let cluster = Cluster::start(spec).await.unwrap();
+    let mut filters = Vec::new();
+    for node in [B, C, D, A] {
+        for state in [State::Draining, State::Shutdown] {
+            cluster.set_state(node, state).await.unwrap();
+            assert_eq!(get(&cluster, node, "/").await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        }
+        if node != A {
+            let status = scan(&cluster, A, "cluster_status").await;
+            let down: Vec<&str> =
+                status.iter().filter(|row| cell(row, "up") == "false").map(|row| cell(row, "peer")).collect();
+            assert_eq!(down, [node.to_string()]);
+        }
+        cluster.set_version(node, Version::V2025_4).unwrap();
+        cluster.set_state(node, State::Restarting).await.unwrap();
+        cluster.set_state(node, State::Normal).await.unwrap();
+        let mut knowing = 0;
+        for node in [A, B, C, D] {
+            knowing += usize::from(get(&cluster, node, "/localnodes?dc=nowhere").await.unwrap().list().is_empty());
+        }
+        filters.push(knowing);
+    }
+    assert_eq!(filters, [1, 2, 3, 4], "one node after the other knows what a datacenter is");
+}
