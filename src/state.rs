@@ -9,13 +9,14 @@ use std::{
     io::{self, Read, Write},
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Seed,
-    model::{Health, Member, Node, NodeState, Scope, Source, Topology, is_usable_address},
+    model::{Health, Member, Node, NodeState, Scope, Source, Told, Topology, is_usable_address},
 };
 
 /// Tells our files from others.
@@ -92,6 +93,9 @@ struct NodeLine {
     datacenter: Option<String>,
     rack: Option<String>,
     serves: bool,
+    /// What system tables told.
+    #[serde(default, skip_serializing_if = "Told::is_nothing")]
+    told: Arc<Told>,
 }
 
 /// Reads a zone's state; `None` where there is no file.
@@ -156,7 +160,7 @@ fn parse(text: &[u8], zone: &str, seeds: &[Seed]) -> Result<Remembered, String> 
             datacenter: line.datacenter.map(Into::into),
             rack: line.rack.map(Into::into),
         };
-        let member = Member { served_before: line.serves, ..Member::new(node) };
+        let member = Member { served_before: line.serves, told: line.told, ..Member::new(node) };
         topology.members.insert(line.address, member);
     }
     for scope in file.scopes {
@@ -194,6 +198,7 @@ pub fn save(
             datacenter: member.node.datacenter.as_deref().map(str::to_owned),
             rack: member.node.rack.as_deref().map(str::to_owned),
             serves: serves(member, health, any_up),
+            told: member.told.clone(),
         })
         .collect();
     let seeds = seeds.iter().map(Seed::to_string).collect();
@@ -247,26 +252,28 @@ fn path(dir: &Path, zone: &str) -> PathBuf {
 }
 
 /// What decides whether a state is worth writing again: everything in the file but the epoch.
-pub fn content(topology: &Topology, health: &Health) -> BTreeMap<IpAddr, (Node, bool)> {
+pub fn content(topology: &Topology, health: &Health) -> BTreeMap<IpAddr, (Node, bool, Arc<Told>)> {
     let any_up = any_up(topology, health);
     topology
         .members
         .values()
-        .map(|member| (member.node.address, (member.node.clone(), serves(member, health, any_up))))
+        .map(|member| (member.node.address, (member.node.clone(), serves(member, health, any_up), member.told.clone())))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NodeHealth;
+    use crate::model::{Leaving, NodeHealth};
 
     fn topology() -> Topology {
         let mut topology = Topology { source: Source::Discovery, ..Topology::default() };
         for address in ["10.0.0.1", "fd00::1"] {
             let address: IpAddr = address.parse().unwrap();
             let node = Node { address, datacenter: Some("dc1".into()), rack: Some("r 1".into()) };
-            topology.members.insert(address, Member::new(node));
+            let leaving = address.is_ipv6().then_some(Leaving::Decommissioning);
+            let told = Arc::new(Told { leaving, ..Told::default() });
+            topology.members.insert(address, Member { told, ..Member::new(node) });
         }
         topology.seen.insert("dc1/r 1".parse().unwrap());
         topology
@@ -290,6 +297,8 @@ mod tests {
         let read = load(dir.path(), "z.example", &seeds()).unwrap().unwrap();
         assert_eq!((read.epoch, read.topology.source), (7, Source::Snapshot));
         assert_eq!(read.topology.seen, topology().seen);
+        let told: Vec<_> = read.topology.members.values().map(|member| member.told.leaving).collect();
+        assert_eq!(told, [None, Some(Leaving::Decommissioning)]);
         let by_member = [Seed::Address("fd00::1".parse().unwrap())];
         assert_eq!(load(dir.path(), "z.example", &by_member).unwrap().unwrap(), read, "a seed that was a member");
         let served: Vec<(String, bool)> = read

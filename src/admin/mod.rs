@@ -73,8 +73,8 @@ pub use listen::{BindError, Bound, Listeners, bind, bind_with};
 pub use page::{NodeSwitch, SwitchError};
 pub use sight::{Reloads, Sight, ZoneSight};
 pub use status::{
-    Events, FamilyStatus, LastReload, Listening, NodeStatus, Queries, ReloadStatus, ScopeStatus, SeenStatus,
-    ServerStatus, Status, VERDICTS, ViewStatus, ZoneStatus, rfc3339,
+    DiscoveryStatus, Events, FamilyStatus, LastReload, Listening, NodeStatus, Queries, ReloadStatus, ScopeStatus,
+    SeenStatus, ServerStatus, Status, VERDICTS, ViewStatus, ZoneStatus, rfc3339,
 };
 pub use token::{LOOK_EVERY as TOKEN_LOOK_EVERY, Token, TokenError};
 

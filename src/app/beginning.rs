@@ -26,7 +26,7 @@ impl Known {
         let known = state_dir.and_then(|dir| remembered(dir, &zone.name(), &zone.cluster.seeds));
         let (epoch, topology) = known.map_or((None, Topology::default()), |known| (Some(known.epoch), known.topology));
         let health = Health { disabled: !zone.health.enabled, ..Health::default() };
-        Known { epoch, topology: topology.of_places(&zone.datacenters()), health }
+        Known { epoch, topology: topology.of_places(zone.only_places().as_ref()), health }
     }
 
     /// What the process told that this one replaces; `None` where it did not serve the zone.
@@ -81,7 +81,7 @@ impl Known {
             }
             (true, false) => health.clone(),
         };
-        Known { epoch: None, topology: topology.of_places(&zone.datacenters()), health }
+        Known { epoch: None, topology: topology.of_places(zone.only_places().as_ref()), health }
     }
 }
 

@@ -6,7 +6,7 @@ use hickory_proto::rr::Name;
 
 use super::*;
 use crate::{
-    config::{Seed, ServerConfig, ZoneConfig},
+    config::{DiscoveryMode, Seed, ServerConfig, ZoneConfig},
     model::{Health, Member, Node, Scope, Topology},
     state,
 };
@@ -37,21 +37,27 @@ async fn what_is_remembered_of_another_cluster_is_not_served() {
 }
 
 #[tokio::test]
-async fn a_datacenter_gone_from_the_configuration_is_gone_from_the_names() {
+async fn a_datacenter_gone_from_the_configuration_is_gone_from_the_names_unless_they_are_learnt() {
     let seed = IpAddr::from([127, 66, 0, 3]);
     let dir = tempfile::tempdir().unwrap();
     let mut topology = Topology::default();
     let node = Node { address: seed, datacenter: Some("old".into()), rack: None };
     topology.members.insert(seed, Member { served_before: true, ..Member::new(node) });
     topology.seen.extend(["old", "new"].map(|name| name.parse::<Scope>().unwrap()));
-    state::save(dir.path(), "z.test", &[Seed::Address(seed)], 7, &topology, &Health::default()).unwrap();
-    let mut zone = zone(seed);
-    zone.cluster.datacenters.insert("new".into(), Vec::new());
-    let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    let server = ServerConfig { listen, workers: 1, state_dir: Some(dir.path().into()), ..ServerConfig::default() };
-    let app = start(&Config { server, zones: vec![zone] }).await.unwrap();
-    let names: Vec<String> =
-        app.table().zones().flat_map(|zone| zone.plan.names.names.keys()).map(ToString::to_string).collect();
-    assert_eq!(names, ["z.test.", "new.z.test."]);
-    app.stop().await;
+    for (discovery, expected) in [
+        (DiscoveryMode::Localnodes, &["z.test.", "new.z.test."][..]),
+        (DiscoveryMode::Auto, &["z.test.", "new.z.test.", "old.z.test."]),
+    ] {
+        state::save(dir.path(), "z.test", &[Seed::Address(seed)], 7, &topology, &Health::default()).unwrap();
+        let mut zone = zone(seed);
+        zone.cluster.discovery = discovery;
+        zone.cluster.datacenters.insert("new".into(), Vec::new());
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let server = ServerConfig { listen, workers: 1, state_dir: Some(dir.path().into()), ..ServerConfig::default() };
+        let app = start(&Config { server, zones: vec![zone] }).await.unwrap();
+        let names: Vec<String> =
+            app.table().zones().flat_map(|zone| zone.plan.names.names.keys()).map(ToString::to_string).collect();
+        assert_eq!(names, expected);
+        app.stop().await;
+    }
 }

@@ -153,7 +153,7 @@ fn table(config: &Config, statics: Vec<StaticZone>, overrides: &Arc<Overrides>) 
 fn remembered(config: &Config, zone: &ZoneConfig) -> (u32, Topology) {
     let Some(dir) = &config.server.state_dir else { return Default::default() };
     match state::look(dir, &zone.name(), &zone.cluster.seeds) {
-        Ok(Some(known)) => (known.epoch, known.topology.of_places(&zone.datacenters())),
+        Ok(Some(known)) => (known.epoch, known.topology.of_places(zone.only_places().as_ref())),
         Ok(None) => Default::default(),
         Err(reason) => {
             eprintln!("alternator-dns: {}: without the state file: {reason}", zone.name());

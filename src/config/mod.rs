@@ -97,6 +97,11 @@ impl ZoneConfig {
         text.strip_suffix('.').unwrap_or(&text).to_owned()
     }
 
+    /// The places that alone have names: those that the configuration names; `None` where names are learnt as well.
+    pub fn only_places(&self) -> Option<BTreeMap<Arc<str>, Vec<Arc<str>>>> {
+        (self.cluster.discovery == DiscoveryMode::Localnodes).then(|| self.datacenters())
+    }
+
     /// Every datacenter the configuration names, with its racks: `cluster.datacenters`, the chains, and the
     /// preferred ones.
     pub fn datacenters(&self) -> BTreeMap<Arc<str>, Vec<Arc<str>>> {

@@ -119,8 +119,9 @@ impl Zone {
 
 /// A topology with the names of this zone only: others on the same cluster may know more of them.
 fn of_zone(topology: Arc<Topology>, source: &ZoneSource) -> Arc<Topology> {
-    let named = source.config.datacenters();
-    if topology.is_of_places(&named) { topology } else { Arc::new(topology.as_ref().clone().of_places(&named)) }
+    let named = source.config.only_places();
+    let named = named.as_ref();
+    if topology.is_of_places(named) { topology } else { Arc::new(topology.as_ref().clone().of_places(named)) }
 }
 
 /// Changes that another process may make while it is being replaced, where its epochs are ahead of the clock: far more

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{ClusterConfig, Scheme, Seed},
+    config::{ClusterConfig, DiscoveryMode, Scheme, Seed},
     discovery::{LIMITS, Options, Stats, look_at, run},
     http::{NodeClient, NodeIdentity},
     model::{Demand, Failure, Topology},
@@ -86,6 +86,7 @@ fn discover(seed: IpAddr, port: u16, names: &[(&str, &[&str])]) -> (watch::Recei
         port,
         active_interval: Duration::from_millis(20),
         idle_interval: Duration::from_millis(20),
+        discovery: DiscoveryMode::Localnodes,
         ..ClusterConfig::default()
     };
     let racks = |racks: &[&str]| racks.iter().map(|&rack| rack.into()).collect();

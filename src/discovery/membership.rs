@@ -7,7 +7,8 @@ use std::{
     sync::Arc,
 };
 
-use crate::model::{Listing, Member, Node, Scope, Source, Topology};
+use super::{names::Names, told::Hearsay};
+use crate::model::{Listing, Member, Node, Scope, Source, Told, Topology};
 
 /// More nodes than any cluster has. Nodes above it do not join, so that lying nodes cannot fill the memory.
 const MAX_MEMBERS: usize = 10_000;
@@ -17,14 +18,6 @@ const MAX_SEEN: usize = 10_000;
 
 /// How many nodes that left are remembered with their home. Only one that is still asked (a seed) needs it.
 const MAX_DEPARTED: usize = 1_000;
-
-/// The datacenters and racks whose names are known, in ScyllaDB's spelling: the one place where discovery learns
-/// names from. Today the configuration fills it once; a poller that reads system tables would replace it whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Names {
-    /// Racks by datacenter.
-    pub(super) datacenters: BTreeMap<Arc<str>, Vec<Arc<str>>>,
-}
 
 /// The datacenter whose view a node shares, as far as that is known: those of one home vote on its members.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +53,8 @@ pub(super) struct Membership {
     pub(super) source: Source,
     pub(super) stale: bool,
     pub(super) flat: bool,
+    /// Places were told by tables, so that they are known whatever servers make of `dc` and `rack`.
+    pub(super) placed: bool,
 }
 
 /// One member.
@@ -73,6 +68,26 @@ pub(super) struct Entry {
     /// It would have left by an earlier round, with too many others: the next round that can decide does.
     pub(super) waited: bool,
     pub(super) served_before: bool,
+    /// What tables tell of it.
+    pub(super) told: Arc<Told>,
+    /// How well that is founded.
+    pub(super) hearsay: Hearsay,
+}
+
+impl Entry {
+    /// A node that has just been listed.
+    pub(super) fn new(home: Home) -> Self {
+        Entry {
+            home,
+            rack: None,
+            listing: Listing::Listed,
+            misses: 0,
+            waited: false,
+            served_before: false,
+            told: Arc::default(),
+            hearsay: Hearsay::default(),
+        }
+    }
 }
 
 /// The view of a single observer when nobody else of its datacenter could be asked.
@@ -87,14 +102,13 @@ impl Membership {
     /// Where an earlier run stopped. Datacenters that have no known name any more are forgotten, not their nodes.
     pub(super) fn new(initial: &Topology, names: &Names) -> Self {
         let entry = |member: &Member| {
-            let named = member.node.datacenter.clone().filter(|dc| names.datacenters.contains_key(dc));
+            let named = member.node.datacenter.clone().filter(|dc| names.has(dc));
             Entry {
                 rack: named.as_ref().and(member.node.rack.clone()),
-                home: named.map_or(Home::Unknown, Home::Named),
                 listing: member.listing,
-                misses: 0,
-                waited: false,
                 served_before: member.served_before,
+                told: member.told.clone(),
+                ..Entry::new(named.map_or(Home::Unknown, Home::Named))
             }
         };
         Membership {
@@ -108,6 +122,10 @@ impl Membership {
             source: initial.source,
             stale: initial.stale,
             flat: initial.flat,
+            // What tables told an earlier run.
+            placed: names.learns()
+                && !initial.flat
+                && initial.members.values().any(|member| member.node.datacenter.is_some()),
             ..Membership::default()
         }
     }
@@ -120,7 +138,8 @@ impl Membership {
                 Home::Nameless(_) | Home::Unknown => None,
             };
             let node = Node { address, datacenter, rack: entry.rack.clone() };
-            Member { listing: entry.listing, served_before: entry.served_before, ..Member::new(node) }
+            let (told, served_before) = (entry.told.clone(), entry.served_before);
+            Member { node, listing: entry.listing, served_before, told }
         };
         Topology {
             members: self.entries.iter().map(|(&address, entry)| (address, member(address, entry))).collect(),
@@ -140,6 +159,20 @@ impl Membership {
     /// The homes that have members, listed or not.
     pub(super) fn homes(&self) -> BTreeSet<Home> {
         self.entries.values().map(|entry| entry.home.clone()).collect()
+    }
+
+    /// Whether the datacenter of a listed node has no name, or there is no listed node at all.
+    pub(super) fn lacks_places(&self) -> bool {
+        let mut listed = self.entries.values().filter(|entry| entry.listing == Listing::Listed).peekable();
+        listed.peek().is_none() || listed.any(|entry| !matches!(entry.home, Home::Named(_)))
+    }
+
+    /// The places of the members, listed or not, as far as they have names.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&Arc<str>, Option<&Arc<str>>)> {
+        self.entries.values().filter_map(|entry| match &entry.home {
+            Home::Named(dc) => Some((dc, entry.rack.as_ref())),
+            Home::Nameless(_) | Home::Unknown => None,
+        })
     }
 
     /// The members of a home that the cluster lists.
@@ -178,6 +211,11 @@ impl Membership {
                 entry.home = home.clone();
                 entry.rack = None;
             }
+            if joined {
+                // What was told of it was told of its end.
+                entry.told = Arc::default();
+                entry.hearsay = Hearsay::default();
+            }
             entry.listing = Listing::Listed;
             entry.misses = 0;
             entry.waited = false;
@@ -187,15 +225,7 @@ impl Membership {
             return false;
         }
         self.departed.retain(|(left, _)| *left != address);
-        let entry = Entry {
-            home: home.clone(),
-            rack: None,
-            listing: Listing::Listed,
-            misses: 0,
-            waited: false,
-            served_before: false,
-        };
-        self.entries.insert(address, entry);
+        self.entries.insert(address, Entry::new(home.clone()));
         true
     }
 
@@ -220,20 +250,48 @@ impl Membership {
             (Home::Unknown, None) => !homes.is_empty(),
             (home, None) => homes.contains(home),
         };
+        self.drop_left(superseded);
+        for scope in places.into_iter().flat_map(|(home, rack)| scopes_of(home, rack)) {
+            if self.seen.len() < MAX_SEEN {
+                self.seen.insert(scope);
+            }
+        }
+    }
+}
+
+impl Membership {
+    /// Drops nodes that left, and remembers where they stood.
+    fn drop_left(&mut self, which: impl Fn(&Entry) -> bool) {
         let departed = &mut self.departed;
         self.entries.retain(|&address, entry| {
-            let drop = entry.listing == Listing::Left && superseded(entry);
+            let drop = entry.listing == Listing::Left && which(entry);
             if drop && entry.home != Home::Unknown {
                 departed.push_back((address, entry.home.clone()));
             }
             !drop
         });
         departed.drain(..departed.len().saturating_sub(MAX_DEPARTED));
-        for scope in places.into_iter().flat_map(|(home, rack)| scopes_of(home, rack)) {
-            if self.seen.len() < MAX_SEEN {
-                self.seen.insert(scope);
-            }
-        }
+    }
+
+    /// The scopes that were ever seen with a node and not forgotten since.
+    pub(super) fn seen(&self) -> &BTreeSet<Scope> {
+        &self.seen
+    }
+
+    /// The scopes that have a listed node.
+    pub(super) fn populated(&self) -> BTreeSet<Scope> {
+        let listed = self.entries.values().filter(|entry| entry.listing == Listing::Listed);
+        listed.flat_map(|entry| scopes_of(entry.home.clone(), entry.rack.clone())).collect()
+    }
+
+    /// Forgets a scope that has no listed node, and the nodes kept as its last known ones.
+    pub(super) fn forget(&mut self, scope: &Scope) {
+        self.seen.remove(scope);
+        self.drop_left(|entry| match (scope, &entry.home) {
+            (Scope::Datacenter(gone), Home::Named(dc)) => gone == dc,
+            (Scope::Rack(gone, rack), Home::Named(dc)) => gone == dc && entry.rack.as_ref() == Some(rack),
+            _ => false,
+        });
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     localnodes::Question,
     membership::{Home, LoneView, Membership},
     removal::{Crowd, Removal},
+    told::{self, Views},
 };
 use crate::model::{Listing, Source};
 
@@ -40,8 +41,11 @@ pub(super) const QUORUM: usize = 2;
 pub(super) struct Round {
     /// The latest answer to each question by each observer.
     pub(super) answers: BTreeMap<(Question, IpAddr), BTreeSet<IpAddr>>,
-    /// Observers known to ignore `dc` and `rack`: whatever they are asked, they tell their own datacenter.
+    /// Observers known to ignore `dc` and `rack`: whatever they are asked, they tell their own datacenter. Not those whose
+    /// answers come from tables, which know all places.
     pub(super) legacy: BTreeSet<IpAddr>,
+    /// What tables told.
+    pub(super) views: Views,
     /// Whether every server known ignores them; `None` when that was not learnt.
     pub(super) flat: Option<bool>,
 }
@@ -111,7 +115,6 @@ pub(super) fn next(previous: &Membership, round: &Round, rules: Rules) -> (Membe
     }
     next.source = Source::Discovery;
     next.stale = false;
-    next.flat = round.flat.unwrap_or(previous.flat);
     let mut changes = Changes::default();
     let named = named_votes(&next, round);
     count(&mut next, round, &named, rules, &mut changes);
@@ -123,6 +126,13 @@ pub(super) fn next(previous: &Membership, round: &Round, rules: Rules) -> (Membe
     let homes = next.homes();
     next.lone_views.retain(|home, _| homes.contains(home));
     next.tidy();
+    next.placed = (previous.placed || !round.views.is_empty()) && next.places().next().is_some();
+    next.flat = match next.placed {
+        // A cluster that was flat has names for some nodes first and for others in a moment.
+        true => previous.flat && next.lacks_places(),
+        false => round.flat.unwrap_or(previous.flat),
+    };
+    told::hear(&mut next, &round.views);
     (next, changes)
 }
 

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    discovery::membership::{Entry, Names},
+    config::DiscoveryMode,
+    discovery::{membership::Entry, names::Names},
     model::{Listing, Member, Node, Scope, Topology},
 };
 
@@ -244,7 +245,7 @@ fn answers_about_places_by_servers_that_ignore_them_are_not_believed() {
         answers.extend(agreed(&[3], &dc("d"), &[9]));
         answers.extend(agreed(&[3], &rack("d", "r"), &[1]));
         answers.extend(agreed(&[3], &Question::Plain, &[1, 2, 3]));
-        Round { answers: answers.into_iter().collect(), legacy: ips(&[3]), flat: Some(false) }
+        Round { answers: answers.into_iter().collect(), legacy: ips(&[3]), flat: Some(false), ..Round::default() }
     };
     let known = after(&Membership::default(), &mixed(), 3);
     assert_eq!(listed_in(&known, &named("d")), ips(&[1, 2, 3]));
@@ -289,8 +290,8 @@ fn snapshot(datacenter: Option<&str>) -> Topology {
 
 #[test]
 fn a_snapshot_is_where_membership_starts() {
-    let names = Names { datacenters: [("d".into(), Vec::new())].into() };
     let initial = snapshot(Some("d"));
+    let names = Names::new([("d".into(), Vec::new())].into(), DiscoveryMode::Localnodes, &initial);
     let start = Membership::new(&initial, &names);
     assert_eq!(start.topology(), initial);
     assert_eq!(after(&start, &Round::default(), 5).topology(), initial, "still a snapshot");
@@ -551,7 +552,7 @@ proptest! {
                 !matches!(question, Question::Datacenter(x) if &**x == "x" || !names)
             });
             let legacy = if legacy { ips(&[liar]) } else { BTreeSet::new() };
-            now = next(&now, &Round { answers, legacy, flat: None }, CAPPED).0;
+            now = next(&now, &Round { answers, legacy, ..Round::default() }, CAPPED).0;
             prop_assert_eq!(without_counters(&now), without_counters(&known));
         }
     }

@@ -16,20 +16,26 @@
 //!
 //! `membership`, `merge`, `removal` and `groups` are pure; `network` is the only part that touches one.
 
+mod basis;
 mod groups;
 mod localnodes;
 mod membership;
 mod merge;
+mod names;
 mod network;
 mod observers;
 mod poller;
 mod removal;
+mod retention;
 mod round;
 mod seeds;
 mod stats;
 pub mod tables;
+mod told;
+mod views;
 mod visit;
 
+pub use basis::{Basis, Means};
 pub use localnodes::LIMITS;
 #[doc(hidden)] // for fuzz/
 pub use localnodes::{List, read as read_list};

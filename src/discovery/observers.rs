@@ -10,7 +10,7 @@ use std::{
 use tokio::time::Instant;
 use tracing::info;
 
-use super::localnodes::List;
+use super::{localnodes::List, tables::TableFailure};
 use crate::model::Failure;
 
 /// Observers per datacenter and round: the fewest among which one that errs is outvoted.
@@ -24,6 +24,9 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// How long it is believed that a node looks at `dc` and `rack`, or does not: an upgrade takes longer than this.
 const CAPABILITY_AGE: Duration = Duration::from_secs(60);
+
+/// Longest pause until tables that could not be read are tried again; the first is [`FIRST_REST`].
+const LONGEST_TABLE_REST: Duration = Duration::from_secs(60);
 
 /// Whether a server looks at `dc` and `rack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,50 @@ struct Record {
     capability: Option<Capability>,
     checked: Option<Instant>,
     reported_skips: bool,
+    tables: Tables,
+}
+
+/// What is known of a node's tables.
+#[derive(Debug, Default)]
+struct Tables {
+    /// They were read the last time they were tried.
+    readable: bool,
+    /// Reading them takes so long that it must not come before anything else.
+    slow: bool,
+    /// Failures in a row, and why the last one was.
+    failures: u32,
+    failure: Option<TableFailure>,
+    rests_until: Option<Instant>,
+}
+
+/// Whether tables are to be read, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// They rest after a failure.
+    Resting,
+    /// Before anything else.
+    Ready,
+    /// After everything else.
+    Slow,
+}
+
+impl Record {
+    fn ignores_places(&self) -> bool {
+        self.capability == Some(Capability::Ignores) && !self.tables.readable
+    }
+}
+
+/// The pause after a failure that so many came before in a row.
+fn rest(failures: u32, longest: Duration) -> Duration {
+    FIRST_REST.saturating_mul(1u32.checked_shl(failures).unwrap_or(u32::MAX)).min(longest)
+}
+
+/// What makes two failures the same: clocks go on.
+pub(super) fn kind(failure: &TableFailure) -> String {
+    match failure {
+        TableFailure::Skew { .. } => "skew".to_owned(),
+        failure => failure.to_string(),
+    }
 }
 
 impl Observers {
@@ -83,8 +130,7 @@ impl Observers {
                 if record.failures == 0 {
                     info!(%node, %failure, "a node fails to tell its list of nodes");
                 }
-                let rest = FIRST_REST.saturating_mul(1u32.checked_shl(record.failures).unwrap_or(u32::MAX));
-                record.rests_until = Some(Instant::now() + rest.min(LONGEST_REST));
+                record.rests_until = Some(Instant::now() + rest(record.failures, LONGEST_REST));
                 record.failures = record.failures.saturating_add(1);
                 // It may come back as another version.
                 record.checked = None;
@@ -106,9 +152,9 @@ impl Observers {
         record.checked = capability.map(|_| Instant::now());
     }
 
-    /// Whether the node was legacy when last asked.
+    /// Whether the node was legacy when last asked, and has no tables that can be read: those know all places.
     pub(super) fn ignores_places(&self, node: IpAddr) -> bool {
-        self.0.get(&node).is_some_and(|record| record.capability == Some(Capability::Ignores))
+        self.0.get(&node).is_some_and(Record::ignores_places)
     }
 
     /// The nodes that were legacy when last asked.
@@ -118,9 +164,52 @@ impl Observers {
 
     /// Whether every server known is legacy; `None` while nothing is known of any.
     pub(super) fn flat(&self) -> Option<bool> {
-        let mut known = self.0.values().filter_map(|record| record.capability).peekable();
+        let mut known =
+            self.0.values().filter(|record| record.capability.is_some() || record.tables.readable).peekable();
         known.peek()?;
-        Some(known.all(|capability| capability == Capability::Ignores))
+        Some(known.all(Record::ignores_places))
+    }
+
+    /// Whether the node's tables are to be read now.
+    pub(super) fn readiness(&self, node: IpAddr) -> Readiness {
+        let Some(Record { tables, .. }) = self.0.get(&node) else { return Readiness::Ready };
+        match tables.rests_until.is_some_and(|until| until > Instant::now()) {
+            true => Readiness::Resting,
+            false if tables.slow => Readiness::Slow,
+            false => Readiness::Ready,
+        }
+    }
+
+    /// The node's tables were read; `slow`: they took longer than what comes first may take.
+    pub(super) fn read(&mut self, node: IpAddr, slow: bool) {
+        self.0.entry(node).or_default().tables = Tables { readable: true, slow, ..Tables::default() };
+    }
+
+    /// The node's tables could not be read.
+    pub(super) fn unread(&mut self, node: IpAddr, failure: TableFailure) {
+        let Tables { failures, .. } = self.0.entry(node).or_default().tables;
+        let tables = Tables {
+            readable: false,
+            slow: failure == TableFailure::Node(Failure::TimedOut),
+            failures: failures.saturating_add(1),
+            rests_until: Some(Instant::now() + rest(failures, LONGEST_TABLE_REST)),
+            failure: Some(failure),
+        };
+        self.0.entry(node).or_default().tables = tables;
+    }
+
+    /// Whether the tables of any node can be read.
+    pub(super) fn any_readable(&self) -> bool {
+        self.0.values().any(|record| record.tables.readable)
+    }
+
+    /// Why the tables of nodes cannot be read: what most of them say.
+    pub(super) fn why_unread(&self) -> Option<&TableFailure> {
+        let mut counts: BTreeMap<String, (usize, &TableFailure)> = BTreeMap::new();
+        for failure in self.0.values().filter_map(|record| record.tables.failure.as_ref()) {
+            counts.entry(kind(failure)).or_insert((0, failure)).0 += 1;
+        }
+        counts.into_values().rev().max_by_key(|(count, _)| *count).map(|(_, failure)| failure)
     }
 
     /// Tells once per node that its lists hold odd entries.

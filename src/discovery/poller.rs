@@ -16,21 +16,25 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    membership::{Membership, Names},
+    basis::{Basis, Means},
+    membership::Membership,
     merge::{self, Change, Changes, Round, Rules},
+    names::Names,
     network::{Live, Network},
     observers::Observers,
     removal::Removal,
+    retention::Retention,
     round::Gathering,
     seeds::Seeds,
     stats::{Stats, add},
+    tables::Reader,
     visit::Event,
 };
 use crate::{
     config::ClusterConfig,
     http::NodeClient,
     journal::ZoneJournal,
-    model::{Demand, Topology},
+    model::{Demand, Listing, Topology},
 };
 
 /// Events that wait for the poller. Tasks that find it full wait in turn, so nothing is lost and nothing grows.
@@ -82,6 +86,8 @@ pub(super) struct Poller<N> {
     pub(super) network: N,
     pub(super) cluster: ClusterConfig,
     pub(super) names: Names,
+    /// Reads tables.
+    pub(super) reader: Arc<Reader>,
     rules: Rules,
     pub(super) membership: Membership,
     pub(super) observers: Observers,
@@ -99,17 +105,24 @@ pub(super) struct Poller<N> {
     publish: watch::Sender<Arc<Topology>>,
     pub(super) stop: CancellationToken,
     pub(super) stats: Arc<Stats>,
-    journal: ZoneJournal,
+    pub(super) journal: ZoneJournal,
+    /// Scopes without nodes.
+    retention: Retention,
+    /// What was told last of what discovery goes by.
+    pub(super) basis: Option<(Means, Option<String>)>,
 }
 
 impl<N: Network> Poller<N> {
     pub(super) fn new(options: Options, network: N) -> Self {
         let (sender, events) = mpsc::channel(EVENTS);
-        let names = Names { datacenters: options.datacenters };
+        let mode = options.cluster.discovery;
+        options.stats.set_basis(Basis { mode, ..options.stats.basis() });
+        let names = Names::new(options.datacenters, mode, &options.initial);
         Poller {
             network,
             membership: Membership::new(&options.initial, &names),
             names,
+            reader: Arc::new(Reader::new(options.cluster.credentials.as_ref())),
             rules: Rules { fall: options.fall, removal_cap: options.cluster.removal_cap },
             observers: Observers::default(),
             seeds: Seeds::new(options.cluster.seeds.clone()),
@@ -126,6 +139,8 @@ impl<N: Network> Poller<N> {
             stop: options.stop,
             stats: options.stats,
             journal: options.journal,
+            retention: Retention::default(),
+            basis: None,
         }
     }
 
@@ -153,6 +168,9 @@ impl<N: Network> Poller<N> {
         let (next, changes) = merge::next(&self.membership, round, self.rules);
         self.log_transitions(&next, &changes);
         self.membership = next;
+        self.retain_scopes(round);
+        self.tell_basis(round);
+        self.names.renew(self.membership.places(), round.views.values().map(|view| &**view));
         let (members, seeds) = (&self.membership.entries, &self.seeds);
         self.observers.retain(|node| members.contains_key(&node) || seeds.addresses().any(|seed| seed == node));
         let topology = self.membership.topology();
@@ -165,8 +183,37 @@ impl<N: Network> Poller<N> {
         });
     }
 
+    /// Takes the names of places away that have been without nodes for long.
+    fn retain_scopes(&mut self, round: &Round) {
+        let keep = self.cluster.scope_retention;
+        for scope in self.retention.renew(&mut self.membership, &self.names, &round.views, keep) {
+            info!(%scope, after = ?keep, "no node for long: the names of the place are gone");
+            let text = format_args!("gone: no node for {} s (scope_retention)", keep.as_secs());
+            self.journal.note("discovery", &scope, text);
+        }
+    }
+
+    /// Tells of nodes that are leaving from now on, and of those that are no longer.
+    fn log_told(&self, next: &Membership) {
+        for (address, entry) in &next.entries {
+            let before = self.membership.entries.get(address).and_then(|before| before.told.leaving);
+            match (before, entry.told.leaving) {
+                (before, Some(leaving)) if before != Some(leaving) => {
+                    info!(node = %address, reason = %leaving, "a node is leaving: it is answered no more");
+                    self.journal.note("node", address, format_args!("leaving: {leaving}"));
+                }
+                (Some(_), None) if entry.listing == Listing::Listed => {
+                    info!(node = %address, "a node is not leaving any more");
+                    self.journal.note("node", address, "not leaving any more");
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn log_transitions(&self, next: &Membership, changes: &Changes) {
         changes.removals.iter().for_each(|removal| self.log_removal(removal));
+        self.log_told(next);
         for Change { address, joined, home, listed_by, votes } in &changes.nodes {
             let datacenter = home.name();
             let (what, counter) = if *joined { ("joined", &self.stats.joined) } else { ("left", &self.stats.left) };

@@ -22,7 +22,8 @@ use super::{
     poller::Poller,
     seeds::Resolved,
     stats::add,
-    visit::{Event, Visit},
+    told::Views,
+    visit::{Event, Order, Visit},
 };
 use crate::model::Listing;
 
@@ -43,12 +44,14 @@ const WAVES_IN_PATIENCE: u32 = 4;
 const SEED_ROUNDS: u64 = 30;
 
 /// An answer that waited longer than this for a round to begin (an idle poller) describes the past.
-const LATE_ANSWER: Duration = Duration::from_secs(5);
+pub(super) const LATE_ANSWER: Duration = Duration::from_secs(5);
 
 /// A round in the making.
 #[derive(Debug)]
 pub(super) struct Gathering {
     answers: BTreeMap<(Question, IpAddr), BTreeSet<IpAddr>>,
+    /// What tables told.
+    pub(super) views: Views,
     targets: BTreeMap<Home, Target>,
     /// What is still to be asked of whom.
     orders: BTreeMap<IpAddr, Order>,
@@ -76,17 +79,11 @@ enum Wave {
     Elsewhere,
 }
 
-/// Questions for one observer.
-#[derive(Debug, Default)]
-struct Order {
-    plain: bool,
-    questions: Vec<Question>,
-}
-
 impl Gathering {
     pub(super) fn new() -> Self {
         Gathering {
             answers: BTreeMap::new(),
+            views: Views::new(),
             targets: BTreeMap::new(),
             orders: BTreeMap::new(),
             open: BTreeSet::new(),
@@ -131,18 +128,19 @@ impl<N: Network> Poller<N> {
         }
         let gathering = std::mem::replace(&mut self.gathering, Gathering::new());
         let flat = self.observers.flat().filter(|flat| *flat || self.tells_places(&gathering));
-        Some(Round { answers: gathering.answers, legacy: self.observers.legacy(), flat })
+        let Gathering { answers, views, .. } = gathering;
+        Some(Round { answers, legacy: self.observers.legacy(), views, flat })
     }
 
     /// Whether somebody told of a named datacenter in the round, or there is none to tell of. Until then a cluster that
     /// was flat stays so: its scopes would be empty in between.
     fn tells_places(&self, gathering: &Gathering) -> bool {
         let mut questions = gathering.answers.keys().map(|(question, _)| question);
-        self.names.datacenters.is_empty() || questions.any(|question| matches!(question, Question::Datacenter(_)))
+        self.names.is_empty() || questions.any(|question| matches!(question, Question::Datacenter(_)))
     }
 
     /// How long this round may wait. A poller that asks often should not be held up for long by one slow node.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         self.cluster.active_interval.clamp(LEAST_PATIENCE, PATIENCE)
     }
 
@@ -150,7 +148,7 @@ impl<N: Network> Poller<N> {
         self.round += 1;
         self.gathering = Gathering::new();
         self.gathering.deadline = Instant::now() + self.patience();
-        let known = self.names.datacenters.keys().map(|dc| Home::Named(dc.clone()));
+        let known = self.names.datacenters().map(|dc| Home::Named(dc.clone()));
         // Where every server is legacy, nobody can tell about a datacenter without members.
         let known = known.filter(|_| self.observers.flat() != Some(true));
         for home in self.membership.homes().into_iter().chain(known) {
@@ -273,7 +271,7 @@ impl<N: Network> Poller<N> {
             match home {
                 Home::Named(dc) => {
                     order.questions.push(Question::Datacenter(dc.clone()));
-                    let racks = self.names.datacenters.get(dc).into_iter().flatten();
+                    let racks = self.names.racks(dc);
                     order.questions.extend(racks.map(|rack| Question::Rack(dc.clone(), rack.clone())));
                 }
                 Home::Nameless(_) | Home::Unknown => order.plain = true,
@@ -305,12 +303,13 @@ impl<N: Network> Poller<N> {
 
     /// Asks seeds everything: a seed may stand in any datacenter, or be the only one to tell about all of them.
     fn order_of_seeds(&mut self, seeds: Vec<IpAddr>) {
-        let homes: Vec<Home> = self.names.datacenters.keys().map(|dc| Home::Named(dc.clone())).collect();
+        let homes: Vec<Home> = self.names.datacenters().map(|dc| Home::Named(dc.clone())).collect();
         for seed in seeds {
             if self.observers.in_flight(seed) && !self.gathering.open.contains(&seed) {
                 continue;
             }
-            self.gathering.orders.entry(seed).or_default().plain = true;
+            let order = self.gathering.orders.entry(seed).or_default();
+            (order.plain, order.everything) = (true, true);
             for home in &homes {
                 if self.is_free_for(seed, home) {
                     self.order(home, vec![seed]);
@@ -334,8 +333,9 @@ impl<N: Network> Poller<N> {
                 network: self.network.clone(),
                 observer,
                 capability: self.observers.begin(observer, self.round),
-                plain: order.plain,
-                questions: order.questions,
+                order,
+                turn: self.turn(observer),
+                reader: self.reader.clone(),
                 events: self.sender.clone(),
                 stats: self.stats.clone(),
             };
@@ -357,6 +357,8 @@ impl<N: Network> Poller<N> {
     pub(super) fn take(&mut self, event: Event) {
         match event {
             Event::Answer { observer, question, list, at } => self.take_answer(observer, question, list, at),
+            Event::View { observer, view, order, took, at } => self.take_view(observer, view, &order, took, at),
+            Event::NoView { observer, failure } => self.take_no_view(observer, failure),
             Event::Checked { observer, capability } => self.observers.checked(observer, capability),
             Event::Done { observer, failure } => {
                 if let Some(failure) = &failure {
@@ -381,9 +383,13 @@ impl<N: Network> Poller<N> {
         add(&self.stats.answers, 1);
         add(&self.stats.skipped_entries, list.skipped);
         self.observers.report_skips(observer, &list);
-        if at.elapsed() > LATE_ANSWER {
-            return;
+        if at.elapsed() <= LATE_ANSWER {
+            self.note_answer(observer, question, list.addresses);
         }
+    }
+
+    /// An answer, from wherever it was learnt.
+    pub(super) fn note_answer(&mut self, observer: IpAddr, question: Question, listed: BTreeSet<IpAddr>) {
         let home = match &question {
             Question::Datacenter(dc) => Some(Home::Named(dc.clone())),
             Question::Plain => Some(self.membership.home_of(observer))
@@ -393,11 +399,11 @@ impl<N: Network> Poller<N> {
         if let Some(target) = home.and_then(|home| self.gathering.targets.get_mut(&home)) {
             target.voters.insert(observer);
         }
-        if !self.gathering.lists_anything() && !list.addresses.is_empty() {
+        if !self.gathering.lists_anything() && !listed.is_empty() {
             // Somebody is there: from here on the others get no more than the usual time.
             self.gathering.deadline = self.gathering.deadline.min(Instant::now() + self.patience());
         }
-        self.gathering.answers.insert((question, observer), list.addresses);
+        self.gathering.answers.insert((question, observer), listed);
     }
 }
 

@@ -42,10 +42,24 @@ enum Mode {
     Says(&'static str),
 }
 
+/// What becomes of requests for a node's tables.
+#[derive(Clone, Copy, Debug)]
+enum Tables {
+    Open,
+    /// The role may not read them.
+    Denied,
+    /// Each request takes this long.
+    Slow(Duration),
+}
+
 #[derive(Debug, Default)]
 struct State {
     nodes: BTreeMap<IpAddr, (&'static str, &'static str, Mode)>,
     names: HashMap<String, Vec<IpAddr>>,
+    /// What becomes of requests for tables; nodes that are not here have none.
+    tables: BTreeMap<IpAddr, Tables>,
+    /// ScyllaDB's words for nodes that are not `NORMAL`.
+    words: BTreeMap<IpAddr, &'static str>,
     /// Every request: node and path.
     log: Vec<(IpAddr, String)>,
     under_way: BTreeSet<IpAddr>,
@@ -80,6 +94,44 @@ impl Cluster {
         self.with(|state| std::mem::take(&mut state.log))
     }
 
+    /// Lets these nodes' tables be read.
+    fn open(&self, lasts: impl IntoIterator<Item = u8>) {
+        self.with(|state| state.tables.extend(lasts.into_iter().map(|last| (ip(last), Tables::Open))));
+    }
+
+    /// The items of a node's table.
+    fn rows(state: &State, asked: IpAddr, table: &str) -> Option<Vec<serde_json::Value>> {
+        use serde_json::json;
+        let sees = |address: IpAddr| {
+            let mode = &state.nodes[&address].2;
+            let alive = !matches!(mode, Mode::Refuses | Mode::Hangs | Mode::CutOff);
+            address == asked || (alive && state.nodes[&asked].2 != Mode::CutOff)
+        };
+        let mut all: Vec<(IpAddr, &str, &str)> =
+            state.nodes.iter().map(|(&address, (dc, rack, _))| (address, *dc, *rack)).collect();
+        let invented = match state.nodes[&asked].2 {
+            Mode::Invents(last) => Some(ip(last)),
+            _ => None,
+        };
+        all.extend(invented.map(|address| (address, "dc1", "r1")));
+        let about = |(address, dc, rack): &(IpAddr, &str, &str)| {
+            json!({"host_id": {"S": format!("id-{address}")}, "rpc_address": {"S": address.to_string()},
+                "peer": {"S": address.to_string()}, "data_center": {"S": dc}, "rack": {"S": rack}})
+        };
+        let status = |(address, dc, _): &(IpAddr, &str, &str)| {
+            let up = Some(*address) == invented || sees(*address);
+            let word = state.words.get(address).unwrap_or(&"NORMAL");
+            json!({"host_id": {"S": format!("id-{address}")}, "peer": {"S": address.to_string()}, "dc": {"S": dc},
+                "up": {"BOOL": up.to_string()}, "status": {"S": word}, "tokens": {"N": "256"}})
+        };
+        match table {
+            "local" => Some(all.iter().filter(|(address, ..)| *address == asked).map(about).collect()),
+            "peers" => Some(all.iter().filter(|(address, ..)| *address != asked).map(about).collect()),
+            "cluster_status" => Some(all.iter().map(status).collect()),
+            _ => None,
+        }
+    }
+
     /// The list that a node in working order gives.
     fn list(state: &State, asked: IpAddr, path: &str) -> BTreeSet<IpAddr> {
         let (own, _, mode) = &state.nodes[&asked];
@@ -98,6 +150,15 @@ impl Cluster {
     }
 }
 
+/// A request that is answered or given up.
+struct UnderWay<'c>(&'c Cluster, IpAddr);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.with(|state| state.under_way.remove(&self.1));
+    }
+}
+
 impl Network for Cluster {
     async fn get(&self, node: IpAddr, path: &str) -> Result<Reply, Failure> {
         let mode = self.with(|state| {
@@ -105,6 +166,7 @@ impl Network for Cluster {
             assert!(state.under_way.insert(node), "two requests to {node} at once");
             state.nodes.get(&node).map_or(Mode::Hangs, |node| node.2.clone())
         });
+        let _under_way = UnderWay(self, node);
         sleep(Duration::from_millis(1)).await;
         let body = |list: BTreeSet<IpAddr>| format!("{list:?}").replace('{', "[\"").replace('}', "\"]");
         let body =
@@ -113,7 +175,7 @@ impl Network for Cluster {
         if let Mode::Slow(time) = mode {
             sleep(time).await;
         }
-        let result = match mode {
+        match mode {
             Mode::Refuses => Err(Failure::Refused),
             Mode::Hangs => {
                 sleep(LIMITS.total).await;
@@ -129,13 +191,50 @@ impl Network for Cluster {
                 }
                 reply(200, body(list))
             }
-        };
-        self.with(|state| state.under_way.remove(&node));
-        result
+        }
     }
 
-    async fn post(&self, node: IpAddr, _: Vec<(String, String)>, _: Vec<u8>) -> Result<Reply, Failure> {
-        panic!("{node} is asked for its tables");
+    async fn post(&self, node: IpAddr, _: Vec<(String, String)>, body: Vec<u8>) -> Result<Reply, Failure> {
+        let (mode, tables) = self.with(|state| {
+            assert!(state.under_way.insert(node), "two requests to {node} at once");
+            let mode = state.nodes.get(&node).map_or(Mode::Hangs, |node| node.2.clone());
+            (mode, state.tables.get(&node).copied())
+        });
+        let _under_way = UnderWay(self, node);
+        sleep(Duration::from_millis(1)).await;
+        let error = |kind: &str, message: &str| {
+            let body =
+                serde_json::json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{kind}"), "message": message});
+            Ok(Reply { status: 400, body: body.to_string().into_bytes() })
+        };
+        match (mode, tables) {
+            (Mode::Refuses, _) => Err(Failure::Refused),
+            (Mode::Hangs, _) => std::future::pending().await,
+            (Mode::Slow(time), _) => {
+                sleep(time).await;
+                Err(Failure::TimedOut)
+            }
+            (Mode::Status(status), _) => Ok(Reply { status, body: b"no".to_vec() }),
+            (_, None) => error("ResourceNotFoundException", "Requested resource not found: Internal table"),
+            (_, Some(Tables::Denied)) => error(
+                "AccessDeniedException",
+                "SELECT access on table system.local is denied to role r, client address 10.0.0.9:1",
+            ),
+            (_, Some(tables)) => {
+                if let Tables::Slow(time) = tables {
+                    sleep(time).await;
+                }
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let table = body["TableName"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
+                match self.with(|state| Cluster::rows(state, node, &table)) {
+                    Some(rows) => {
+                        let body = serde_json::json!({"Items": rows, "Count": rows.len()}).to_string();
+                        Ok(Reply { status: 200, body: body.into_bytes() })
+                    }
+                    None => error("ResourceNotFoundException", "Requested resource not found: Internal table"),
+                }
+            }
+        }
     }
 
     fn host(&self, node: IpAddr) -> String {
@@ -600,3 +699,6 @@ async fn others_are_tried_in_the_round_in_which_observers_fail() {
         assert!(began.elapsed() < Duration::from_millis(2200), "{mode:?}: {:?}", began.elapsed());
     }
 }
+
+#[path = "round_tables_tests.rs"]
+mod tables;

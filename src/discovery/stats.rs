@@ -1,10 +1,14 @@
 //! What discovery counts.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use super::basis::Basis;
 use crate::model::{Failure, Histogram, HistogramSnapshot, REQUEST_SECONDS};
 
 /// Counters of one zone's discovery, only ever growing. Written by its poller and the visits it sends, read by anybody.
@@ -16,7 +20,11 @@ pub struct Stats {
     pub unanswered_rounds: AtomicU64,
     /// Lists received.
     pub answers: AtomicU64,
-    /// Entries of those lists that were no usable address.
+    /// Times that an observer's tables were read.
+    pub views: AtomicU64,
+    /// Times that they could not be read, though the observer answered otherwise.
+    pub failed_views: AtomicU64,
+    /// Entries of lists, and rows of tables, that were no usable address.
     pub skipped_entries: AtomicU64,
     /// Requests refused, or closed before a reply.
     pub refused: AtomicU64,
@@ -33,6 +41,8 @@ pub struct Stats {
     /// Nodes that left.
     pub left: AtomicU64,
     latency: Latency,
+    /// Locked for a clone, by its writer and by whoever looks.
+    basis: Mutex<Basis>,
     /// When a round last succeeded, milliseconds since 1970; 0 for never.
     succeeded_at: AtomicU64,
 }
@@ -57,6 +67,15 @@ impl Stats {
     pub fn last_success(&self) -> Option<SystemTime> {
         let millis = self.succeeded_at.load(Relaxed);
         (millis > 0).then(|| UNIX_EPOCH + Duration::from_millis(millis))
+    }
+
+    /// What discovery goes by.
+    pub fn basis(&self) -> Basis {
+        self.basis.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_basis(&self, basis: Basis) {
+        *self.basis.lock().unwrap_or_else(PoisonError::into_inner) = basis;
     }
 
     /// Requests that gave no list, by reason: `refused`, `silent`, `status` and `reply` as the fields here say.

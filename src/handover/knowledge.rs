@@ -1,11 +1,11 @@
 //! What is known of one zone, on its way to another process.
 
-use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Failure, Health, Listing, Member, Node, NodeHealth, NodeState, Scope, Source, Topology, is_usable_address,
+    self, Failure, Health, Listing, Member, Node, NodeHealth, NodeState, Scope, Source, Topology, is_usable_address,
 };
 
 /// What is known of one zone.
@@ -54,6 +54,9 @@ struct ToldMember {
     rack: Option<String>,
     left: bool,
     served_before: bool,
+    /// Told by versions that read system tables.
+    #[serde(default)]
+    told: Arc<model::Told>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -97,6 +100,7 @@ impl From<Knowledge> for Told {
             rack: member.node.rack.as_deref().map(str::to_owned),
             left: member.listing == Listing::Left,
             served_before: member.served_before,
+            told: member.told.clone(),
         };
         Told {
             zone,
@@ -124,7 +128,7 @@ impl From<Told> for Knowledge {
             let (datacenter, rack) = (member.datacenter.map(Into::into), member.rack.map(Into::into));
             let node = Node { address: member.address, datacenter, rack };
             let listing = if member.left { Listing::Left } else { Listing::Listed };
-            (node.address, Member { listing, served_before: member.served_before, ..Member::new(node) })
+            (node.address, Member { node, listing, served_before: member.served_before, told: member.told })
         };
         let members = told.members.into_iter().filter(|member| is_usable_address(member.address)).map(member);
         let topology = Topology {
@@ -210,7 +214,12 @@ mod tests {
             let place = |name: &str| (number != 3).then(|| format!("{name} {number}").into());
             let node = Node { address, datacenter: place("dc"), rack: place("räck") };
             let listing = if number == 2 { Listing::Left } else { Listing::Listed };
-            known.topology.members.insert(address, Member { listing, served_before: number == 4, ..Member::new(node) });
+            let leaving = (number == 1).then_some(model::Leaving::Excluded);
+            let route = model::Route { address, port: Some(8000), https_port: None };
+            let routes = (number == 6).then(|| ("link".into(), route)).into_iter().collect();
+            let told = model::Told { host_id: Some("id".into()), leaving, routes, ..model::Told::default() };
+            let member = Member { listing, served_before: number == 4, told: Arc::new(told), ..Member::new(node) };
+            known.topology.members.insert(address, member);
             let (since, served_until) = (at(number as u64), if number == 5 { at(7) } else { None });
             let health = NodeHealth { state: states[number % 3], since, failure, served_until };
             known.health.nodes.insert(address, health);

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 /// What ScyllaDB's system tables tell of one node. Nothing of it where they were not read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Told {
     /// `host_id`: the node's identity, a UUID in lower case.
     pub host_id: Option<Arc<str>>,
@@ -20,7 +23,8 @@ pub struct Told {
 }
 
 /// Why a node that may still serve should get no new clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Leaving {
     /// `status` = `DECOMMISSIONING`: it streams its data away, maybe for hours, and serves until it has left.
     Decommissioning,
@@ -32,6 +36,13 @@ pub enum Leaving {
     Excluded,
     /// It owns no tokens (`join_ring: false`): a coordinator without data, while others have some.
     NoTokens,
+}
+
+impl Told {
+    /// Whether nothing is told.
+    pub fn is_nothing(&self) -> bool {
+        *self == Told::default()
+    }
 }
 
 impl fmt::Display for Leaving {
@@ -47,7 +58,7 @@ impl fmt::Display for Leaving {
 }
 
 /// A row of `system.client_routes`: how clients behind one connection (a private link, say) reach a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The address they connect to.
     pub address: IpAddr,

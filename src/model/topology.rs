@@ -13,7 +13,8 @@ use super::{Node, Scope, Told};
 pub struct Topology {
     /// Every node known, by address.
     pub members: BTreeMap<IpAddr, Member>,
-    /// Every scope that was ever seen with a node in it, so that an incident never turns a name into NXDOMAIN.
+    /// Every scope that was seen with a node in it and not without one for long since, so that an incident never turns a
+    /// name into NXDOMAIN.
     pub seen: BTreeSet<Scope>,
     /// Where this value comes from.
     pub source: Source,
@@ -77,16 +78,18 @@ impl Topology {
         self.members.values().filter(move |member| self.in_scope(scope, &member.node))
     }
 
-    /// Without scopes that are none of these datacenters and racks. Names come from the configuration alone, so one that is
-    /// gone from it is gone; kept, it would be a scope that can never have a node.
-    pub fn of_places(mut self, named: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> Self {
-        self.seen.retain(|scope| is_named(scope, named));
+    /// Without scopes that are none of these datacenters and racks. Where names come from the configuration alone, one that
+    /// is gone from it is gone; kept, it would be a scope that can never have a node. `None`: names are learnt, all stay.
+    pub fn of_places(mut self, named: Option<&BTreeMap<Arc<str>, Vec<Arc<str>>>>) -> Self {
+        if let Some(named) = named {
+            self.seen.retain(|scope| is_named(scope, named));
+        }
         self
     }
 
     /// Whether [`Topology::of_places`] would leave it as it is.
-    pub fn is_of_places(&self, named: &BTreeMap<Arc<str>, Vec<Arc<str>>>) -> bool {
-        self.seen.iter().all(|scope| is_named(scope, named))
+    pub fn is_of_places(&self, named: Option<&BTreeMap<Arc<str>, Vec<Arc<str>>>>) -> bool {
+        named.is_none_or(|named| self.seen.iter().all(|scope| is_named(scope, named)))
     }
 
     /// The members that the cluster lists now.

@@ -188,7 +188,8 @@ impl<'a> Census<'a> {
             (false, None) if member.served_before => SystemTime::UNIX_EPOCH,
             (false, None) => return None,
         };
-        let is_drained = matches!(self.verdicts.get(member.node.address), Some(Verdict::Drained(_)));
+        let verdict = self.verdicts.get(member.node.address);
+        let is_drained = matches!(verdict, Some(Verdict::Drained(_) | Verdict::Leaving(_)));
         Some(if is_drained { Served::BeforeDrained } else { Served::Until(until) })
     }
 
@@ -234,11 +235,12 @@ pub(super) struct Live {
 /// When a node that is not eligible served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Served {
-    /// At some time, and now it is drained and not known to serve: somebody is at work on it. Better than nothing.
+    /// At some time, and now it is drained or leaving, and not known to serve: somebody is at work on it. Better than
+    /// nothing.
     BeforeDrained,
     /// Until then.
     Until(SystemTime),
-    /// It serves, but the cluster lists it no longer, or it is drained: the best there is.
+    /// It serves, but the cluster lists it no longer, or it is drained or leaving: the best there is.
     Still,
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-use crate::model::{Action, ClusterView, Failure, Listing, Member, NodeHealth, NodeState, Override};
+use crate::model::{Action, ClusterView, Failure, Leaving, Listing, Member, NodeHealth, NodeState, Override};
 
 /// Why one node is in or out of the answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,10 @@ pub enum Verdict {
     /// Out: an operator drained it. It counts among those that served last, so that draining everything empties no
     /// answer.
     Drained(Arc<Override>),
-    /// In: an operator forced it up, whatever its probes say.
+    /// Out: the cluster's tables say that it is about to leave, though it may still serve. It counts among those that
+    /// served last, as a drained one does.
+    Leaving(Leaving),
+    /// In: an operator forced it up, whatever its probes and the tables say.
     Forced(Arc<Override>),
 }
 
@@ -44,6 +47,9 @@ impl Verdict {
                 Action::Drain => Verdict::Drained(forced.clone()),
                 Action::ForceUp => Verdict::Forced(forced.clone()),
             };
+        }
+        if let Some(leaving) = member.told.leaving {
+            return Verdict::Leaving(leaving);
         }
         if view.health.disabled {
             return Verdict::Listed;
@@ -74,6 +80,7 @@ impl fmt::Display for Verdict {
             Verdict::Down(failure) => because(f, "down", failure),
             Verdict::Left => f.write_str("no longer listed by the cluster"),
             Verdict::Remembered => f.write_str("remembered from the state file"),
+            Verdict::Leaving(leaving) => write!(f, "leaving: {leaving}"),
             Verdict::Drained(forced) | Verdict::Forced(forced) => forced.fmt(f),
         }
     }
@@ -114,7 +121,7 @@ pub(super) mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::model::{Health, Node, Origin, Overrides, Scope, Source, Topology};
+    use crate::model::{Health, Node, Origin, Overrides, Scope, Source, Told, Topology};
 
     impl Verdicts {
         /// Judges every member of the tests' zone.
@@ -190,6 +197,29 @@ pub(super) mod tests {
         let silent: IpAddr = "10.0.0.2".parse().unwrap();
         Arc::make_mut(&mut view.topology).members.get_mut(&silent).unwrap().listing = Listing::Left;
         assert_eq!(eligible(&view), [true, false, false]);
+    }
+
+    #[test]
+    fn who_is_leaving_is_out_unless_an_operator_says_otherwise() {
+        let mut view = view(&[("10.0.0.1", "dc1/r1", up()), ("10.0.0.2", "dc1/r1", up())]);
+        let first: IpAddr = "10.0.0.1".parse().unwrap();
+        let told = |leaving| Arc::new(Told { leaving, ..Told::default() });
+        let member = |view: &mut ClusterView, change: &dyn Fn(&mut Member)| {
+            change(Arc::make_mut(&mut view.topology).members.get_mut(&first).unwrap());
+        };
+        member(&mut view, &|member| member.told = told(Some(Leaving::Decommissioning)));
+        let verdict = |view: &ClusterView| Verdicts::of(view).get(first).unwrap().clone();
+        assert_eq!(verdict(&view), Verdict::Leaving(Leaving::Decommissioning));
+        assert_eq!(verdict(&view).to_string(), "leaving: decommissioning");
+        assert!(!verdict(&view).is_eligible());
+        assert!(verdict(&with(&view, &["force-up 10.0.0.1"])).is_eligible());
+        assert!(matches!(verdict(&with(&view, &["drain 10.0.0.1"])), Verdict::Drained(_)));
+        Arc::make_mut(&mut view.health).disabled = true;
+        assert!(!verdict(&view).is_eligible(), "without probing as well");
+        member(&mut view, &|member| member.listing = Listing::Left);
+        assert_eq!(verdict(&view), Verdict::Left);
+        member(&mut view, &|member| (member.listing, member.told) = (Listing::Listed, told(None)));
+        assert!(verdict(&view).is_eligible(), "given up");
     }
 
     #[test]

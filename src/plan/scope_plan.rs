@@ -218,7 +218,7 @@ mod tests {
         },
         *,
     };
-    use crate::model::{ClusterView, Failure, Listing, NodeHealth};
+    use crate::model::{ClusterView, Failure, Leaving, Listing, NodeHealth, Told};
 
     fn plan(chain: &[&str], view: &ClusterView) -> ScopePlan {
         let chain = chain.iter().map(|scope| scope.parse().unwrap()).collect();
@@ -361,6 +361,24 @@ mod tests {
         assert_eq!(told(&stopped, &["drain 10.0.0.1"]), "~0: 10.0.0.2");
         assert_eq!(told(&stopped, &["drain dc1/r1"]), "~1: 10.0.0.3");
         assert_eq!(told(&stopped, &["drain dc1"]), "~0: 10.0.0.1 10.0.0.2");
+    }
+
+    #[test]
+    fn what_is_leaving_comes_last_and_never_empties_an_answer() {
+        let nodes = |leaving: &[usize]| {
+            let mut view =
+                view(&[("10.0.0.1", "dc1/r1", up()), ("10.0.0.2", "dc1/r1", up()), ("10.0.0.3", "dc1/r2", gone(0))]);
+            let members = Arc::make_mut(&mut view.topology).members.values_mut().enumerate();
+            for (_, member) in members.filter(|(index, _)| leaving.contains(index)) {
+                member.told = Arc::new(Told { leaving: Some(Leaving::Decommissioning), ..Told::default() });
+            }
+            view
+        };
+        let told = |leaving: &[usize]| told(&plan(&["dc1"], &nodes(leaving)).v4);
+        assert_eq!(told(&[]), "0: 10.0.0.1 10.0.0.2");
+        assert_eq!(told(&[0]), "0: 10.0.0.2");
+        assert_eq!(told(&[0, 1]), "~0: 10.0.0.1 10.0.0.2", "they serve until they have left");
+        assert_eq!(told(&[0, 1, 2]), "~0: 10.0.0.1 10.0.0.2");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::{
     families::Families,
 };
 use crate::{
+    discovery::Means,
     model::Scope,
     plan::{FamilyPlan, ScopePlan},
     table::CompiledZone,
@@ -173,6 +174,7 @@ fn discovery(sights: &[ZoneSight], now: SystemTime, started: SystemTime, to: &mu
         );
     }
     to.counters("alternator_dns_polls", &shared("Questions for lists of nodes, by what came of them"), samples)?;
+    tables(sights, to)?;
     let mut rounds = Vec::new();
     for ZoneSight { name, discovery, .. } in sights {
         let (all, unanswered) = (count(&discovery.rounds), count(&discovery.unanswered_rounds));
@@ -195,6 +197,32 @@ fn discovery(sights: &[ZoneSight], now: SystemTime, started: SystemTime, to: &mu
     })?;
     tell("alternator_dns_node_joins", "Nodes that joined", &|stats| count(&stats.joined))?;
     tell("alternator_dns_node_leaves", "Nodes that left", &|stats| count(&stats.left))
+}
+
+/// How nodes are found.
+fn tables(sights: &[ZoneSight], to: &mut Families<'_>) -> fmt::Result {
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed) as f64;
+    let (mut reads, mut sources) = (Vec::new(), Vec::new());
+    for ZoneSight { name, discovery, .. } in sights {
+        let means = discovery.basis().means;
+        for source in [Means::Tables, Means::Localnodes] {
+            let labels = vec![("zone", name.as_str()), ("source", source.word())];
+            sources.push((labels, f64::from(u8::from(means == source))));
+        }
+        for (result, counter) in [("read", &discovery.views), ("failed", &discovery.failed_views)] {
+            reads.push((vec![("zone", name.as_str()), ("result", result)], count(counter)));
+        }
+    }
+    to.gauges(
+        "alternator_dns_discovery_source",
+        "Where nodes and their places are learnt from: 1 for one of them",
+        sources,
+    )?;
+    to.counters(
+        "alternator_dns_table_reads",
+        "Times that a node's system tables were read, by whether they could be, of nodes that answer otherwise",
+        reads,
+    )
 }
 
 fn probes(sights: &[ZoneSight], to: &mut Families<'_>) -> fmt::Result {

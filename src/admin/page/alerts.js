@@ -92,7 +92,7 @@ export function summary(status) {
     const of = (name) => nodes.filter((node) => node.verdict === name).length;
     const parts = [];
     const wrong = [["down", "down"], ["left", "no longer listed"], ["distrusted", "silent but in rotation"], ["remembered", "only remembered"],
-        ["joining", "joining"], ["drained", "drained"], ["forced", "forced up"]];
+        ["joining", "joining"], ["leaving", "leaving"], ["drained", "drained"], ["forced", "forced up"]];
     for (const [name, words] of wrong) {
         if (of(name) > 0) parts.push(`${of(name).toLocaleString("en")} ${words}`);
     }

@@ -53,7 +53,7 @@ function makeZone(zone) {
 
 function updateZone(row, zone, context) {
     const listed = zone.nodes.length > 0 ? tally(zone.nodes) : "no nodes";
-    const facts = [listed, `epoch ${zone.epoch}`, `TTL ${zone.ttl} s`, SOURCES[zone.source] ?? `nodes from ${zone.source}`];
+    const facts = [listed, `epoch ${zone.epoch}`, `TTL ${zone.ttl} s`, sourceOf(zone)];
     const unmapped = (zone.views ?? []).filter((view) => view.unmapped > 0).length;
     if (zone.views?.length > 1) facts.push(`${zone.views.length} views of its clients`);
     if (unmapped > 0) facts.push("not every node is mapped for all clients");
@@ -81,6 +81,14 @@ const SOURCES = {
     snapshot: "nodes from the state file",
     discovery: "nodes from the cluster",
 };
+
+// Where the nodes come from; of those from the cluster also how, and why not better.
+function sourceOf(zone) {
+    const { source, reason } = zone.discovery ?? {};
+    if (zone.source === "discovery" && source === "tables") return "nodes from system tables";
+    if (zone.source === "discovery" && reason) return `nodes from /localnodes (${reason})`;
+    return SOURCES[zone.source] ?? `nodes from ${zone.source}`;
+}
 
 // [[name, nodes]] in the order of the names.
 function grouped(nodes, by) {

@@ -7,6 +7,7 @@ export const VERDICTS = {
     joining: { label: "joining", tone: "note" },
     remembered: { label: "remembered", tone: "note" },
     drained: { label: "drained", tone: "note" },
+    leaving: { label: "leaving", tone: "note" },
     forced: { label: "forced up", tone: "note" },
     distrusted: { label: "silent", tone: "warn" },
     down: { label: "down", tone: "bad" },

@@ -3,16 +3,19 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
+    sync::Arc,
     time::SystemTime,
 };
 
 use super::{
     super::{Sight, ZoneSight},
-    Events, FamilyStatus, LastReload, Listening, NodeStatus, Queries, ReloadStatus, ScopeStatus, SeenStatus,
-    ServerStatus, Status, ViewStatus, ZoneStatus,
+    DiscoveryStatus, Events, FamilyStatus, LastReload, Listening, NodeStatus, Queries, ReloadStatus, ScopeStatus,
+    SeenStatus, ServerStatus, Status, TableStatus, ViewStatus, ZoneStatus,
 };
 use crate::{
-    model::{Node, NodeState, Scope, Source, rfc3339},
+    config::DiscoveryMode,
+    discovery::Basis,
+    model::{Node, NodeState, Scope, Source, Told, rfc3339},
     overrides,
     plan::{FamilyPlan, ScopePlan, Serving, Verdict, View},
     server::Outcome,
@@ -29,6 +32,7 @@ pub(in crate::admin) fn word(verdict: &Verdict) -> &'static str {
         Verdict::Down(_) => "down",
         Verdict::Left => "left",
         Verdict::Remembered => "remembered",
+        Verdict::Leaving(_) => "leaving",
         Verdict::Drained(_) => "drained",
         Verdict::Forced(_) => "forced",
     }
@@ -145,6 +149,7 @@ impl ZoneStatus {
                 led: leads.and_then(|leads| leads.get(&node.address)).copied().unwrap_or_default(),
                 weight: plan.weight(node.address),
                 forced: forced(node),
+                told: plan.topology.members.get(&node.address).map(|member| TableStatus::of(&member.told)),
             }
         };
         let source = match plan.topology.source {
@@ -164,6 +169,7 @@ impl ZoneStatus {
             unverified: sight.is_some_and(|sight| sight.identity.is_unverified()),
             source: source.to_owned(),
             shares_with: sight.map(|sight| sight.shares_with.clone()).unwrap_or_default(),
+            discovery: sight.map(DiscoveryStatus::of).unwrap_or_default(),
             ttl: u32::try_from(zone.source.config.ttl.as_secs()).unwrap_or(u32::MAX),
             views: views(plan),
             nodes: plan.nodes().map(node).collect(),
@@ -188,6 +194,34 @@ fn seen(plan: &ZonePlan, node: &Node) -> Vec<SeenStatus> {
     let seen = (0..plan.views.count()).map(|view| (view, plan.seen(view, node.address)));
     let mapped = seen.filter(|(_, seen)| seen.is_mapped);
     mapped.map(|(view, seen)| SeenStatus { view, address: seen.address.to_string(), port: seen.port }).collect()
+}
+
+impl TableStatus {
+    fn of(told: &Told) -> Self {
+        let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+        TableStatus {
+            host_id: text(&told.host_id),
+            state: text(&told.state),
+            version: text(&told.version),
+            shards: told.shards,
+        }
+    }
+}
+
+impl DiscoveryStatus {
+    fn of(sight: &ZoneSight) -> Self {
+        let Basis { mode, means, reason, unread } = sight.discovery.basis();
+        DiscoveryStatus { mode: mode_word(mode).to_owned(), source: means.word().to_owned(), reason, unread }
+    }
+}
+
+/// A mode as it is configured.
+fn mode_word(mode: DiscoveryMode) -> &'static str {
+    match mode {
+        DiscoveryMode::Auto => "auto",
+        DiscoveryMode::Localnodes => "localnodes",
+        DiscoveryMode::SystemTables => "system_tables",
+    }
 }
 
 fn scopes(zone: &CompiledZone) -> Vec<ScopeStatus> {

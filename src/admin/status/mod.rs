@@ -117,6 +117,8 @@ pub struct ZoneStatus {
     pub source: String,
     /// Other zones on the same cluster: its nodes are asked once for all of them.
     pub shares_with: Vec<String>,
+    /// How nodes are found.
+    pub discovery: DiscoveryStatus,
     /// TTL of addresses as configured, seconds.
     pub ttl: u32,
     /// Who is given which addresses of the nodes; the first is everybody's. Empty where there are no rules for it.
@@ -149,6 +151,34 @@ pub struct SeenStatus {
     pub address: String,
     /// The port there; `None` = the cluster's.
     pub port: Option<u16>,
+}
+
+/// How nodes are found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DiscoveryStatus {
+    /// What is configured: `auto`, `localnodes`, `system_tables`.
+    pub mode: String,
+    /// What is done: `tables`, `localnodes`; empty before anybody answered.
+    pub source: String,
+    /// Why tables are not read, where they should be.
+    pub reason: Option<String>,
+    /// Tables that can be done without, that are there, and that cannot be read; and why.
+    pub unread: Vec<String>,
+}
+
+/// What system tables tell of a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TableStatus {
+    /// Its identity.
+    pub host_id: Option<String>,
+    /// ScyllaDB's word: `NORMAL`, `DECOMMISSIONING`.
+    pub state: Option<String>,
+    /// `release_version`.
+    pub version: Option<String>,
+    /// CPUs that serve.
+    pub shards: Option<u32>,
 }
 
 /// One node.
@@ -184,6 +214,9 @@ pub struct NodeStatus {
     /// The override in force.
     #[serde(rename = "override")]
     pub forced: Option<overrides::Told>,
+    /// What system tables tell of it; every field of it `None` where they were not read.
+    #[serde(rename = "tables")]
+    pub told: Option<TableStatus>,
 }
 
 /// What one chain answers.
@@ -227,5 +260,5 @@ pub struct Events {
 }
 
 /// The words for [`Verdict`](crate::plan::Verdict)s.
-pub const VERDICTS: [&str; 9] =
-    ["up", "listed", "distrusted", "forced", "joining", "down", "drained", "left", "remembered"];
+pub const VERDICTS: [&str; 10] =
+    ["up", "listed", "distrusted", "forced", "joining", "down", "drained", "leaving", "left", "remembered"];

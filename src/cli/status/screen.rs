@@ -11,7 +11,7 @@ use super::{
     rates::Rates,
 };
 use crate::{
-    admin::{FamilyStatus, NodeStatus, ScopeStatus, ServerStatus, Status, ViewStatus, ZoneStatus},
+    admin::{DiscoveryStatus, FamilyStatus, NodeStatus, ScopeStatus, ServerStatus, Status, ViewStatus, ZoneStatus},
     overrides,
 };
 
@@ -48,7 +48,7 @@ impl Paint {
         let attributes = match word.trim_end() {
             "up" | "listed" | "forced" => "32",
             "down" => "31",
-            "drained" => "36",
+            "drained" | "leaving" => "36",
             _ => "33",
         };
         self.with(attributes, word)
@@ -137,6 +137,7 @@ fn about_zone(zone: &ZoneStatus, rates: &Rates, clock: &Clock, paint: Paint) -> 
         lines.push(format!("  one cluster with {}", clean(&zone.shares_with.join(", "))));
     }
     lines.extend(about_views(zone));
+    lines.extend(about_discovery(&zone.discovery));
     let mut racks: BTreeMap<(&str, &str), Vec<&NodeStatus>> = BTreeMap::new();
     for node in &zone.nodes {
         let place = (node.datacenter.as_deref().unwrap_or("-"), node.rack.as_deref().unwrap_or("-"));
@@ -187,6 +188,15 @@ fn about_views(zone: &ZoneStatus) -> Vec<String> {
         lines.push(format!("  ... and {more} more views"));
     }
     lines
+}
+
+/// Why tables are not read, or not all of them.
+fn about_discovery(discovery: &DiscoveryStatus) -> Vec<String> {
+    let reason = discovery.reason.iter().map(|reason| match discovery.source.as_str() {
+        "localnodes" => format!("  nodes from /localnodes: {}", clean(reason)),
+        _ => format!("  system tables cannot be read: {}", clean(reason)),
+    });
+    reason.chain(discovery.unread.iter().map(|unread| format!("  done without: {}", clean(unread)))).collect()
 }
 
 fn about_node(node: &NodeStatus, share: f64, width: usize, clock: &Clock, paint: Paint) -> String {

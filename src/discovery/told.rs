@@ -1,0 +1,180 @@
+//! What tables tell of the members, by as many views as a round has of them. Part of merging, and as pure.
+//!
+//! A node is out as soon as more than half of the views that know it say that it is leaving, and back when more than half
+//! say that it is not. One view alone changes nothing at once: it may be the one that is wrong.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use super::{membership::Membership, tables::TableView};
+use crate::model::{Leaving, Listing, Told};
+
+/// After this many rounds in a row in which one view, and only that one, says otherwise, it is believed.
+pub(super) const LONE_WORD_ROUNDS: u32 = 3;
+
+/// After this many rounds without any view that knows a node, what was told of its leaving is forgotten: it is answered
+/// again as long as it is listed and serves, as it would be without tables. Longer than tables rest after a few failures.
+pub(super) const UNTOLD_ROUNDS: u32 = 30;
+
+/// The views of a round, by observer.
+pub(super) type Views = BTreeMap<IpAddr, Arc<TableView>>;
+
+/// How well what is told of a member is founded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hearsay {
+    /// Rounds in a row in which a lone view said otherwise.
+    lone: u32,
+    /// Rounds in a row in which no view knew the node.
+    untold: u32,
+}
+
+/// Takes in what a round's views tell of the members.
+pub(super) fn hear(next: &mut Membership, views: &Views) {
+    let by_address = |view: &Arc<TableView>| -> HashMap<IpAddr, usize> {
+        view.nodes.iter().enumerate().map(|(index, node)| (node.address, index)).collect()
+    };
+    let indexed: Vec<(&Arc<TableView>, HashMap<IpAddr, usize>)> =
+        views.values().map(|view| (view, by_address(view))).collect();
+    for (address, entry) in next.entries.iter_mut().filter(|(_, entry)| entry.listing == Listing::Listed) {
+        let told = |(view, index): &(&'_ Arc<TableView>, HashMap<IpAddr, usize>)| {
+            index.get(address).and_then(|&at| view.nodes.get(at)).map(|node| node.told.clone())
+        };
+        let words: Vec<Told> = indexed.iter().filter_map(told).collect();
+        if let Some(told) = entry.hearsay.weigh(&entry.told, &words) {
+            entry.told = Arc::new(told);
+        }
+    }
+}
+
+impl Hearsay {
+    /// What is told of a node from now on, where that differs from `current`.
+    fn weigh(&mut self, current: &Told, words: &[Told]) -> Option<Told> {
+        let told = match words {
+            [] => self.untold(current),
+            [word] => self.lone(current, word),
+            _ => {
+                *self = Hearsay::default();
+                let rest = most_common(words, is_same_node).filter(|(_, count)| count * 2 > words.len());
+                let leaving = leaving(current.leaving, words);
+                Told { leaving, ..rest.map_or(current, |(word, _)| word).clone() }
+            }
+        };
+        (told != *current).then_some(told)
+    }
+
+    fn untold(&mut self, current: &Told) -> Told {
+        self.lone = 0;
+        if *current == Told::default() {
+            return Told::default();
+        }
+        self.untold = self.untold.saturating_add(1);
+        if self.untold < UNTOLD_ROUNDS {
+            return current.clone();
+        }
+        Told { leaving: None, state: None, ..current.clone() }
+    }
+
+    fn lone(&mut self, current: &Told, word: &Told) -> Told {
+        self.untold = 0;
+        if word == current {
+            self.lone = 0;
+            return current.clone();
+        }
+        self.lone = self.lone.saturating_add(1);
+        if self.lone >= LONE_WORD_ROUNDS {
+            self.lone = 0;
+            return word.clone();
+        }
+        // Of a node of which nothing was known, anything that takes it nowhere is better than that.
+        if *current == Told::default() { Told { leaving: None, ..word.clone() } } else { current.clone() }
+    }
+}
+
+/// Whether a node is leaving, by several views; where they are even, it stays as it was.
+fn leaving(current: Option<Leaving>, words: &[Told]) -> Option<Leaving> {
+    let said: Vec<Leaving> = words.iter().filter_map(|word| word.leaving).collect();
+    match (said.len() * 2).cmp(&words.len()) {
+        std::cmp::Ordering::Less => None,
+        std::cmp::Ordering::Equal => current,
+        std::cmp::Ordering::Greater => most_common(&said, |one, other| one == other).map(|(leaving, _)| *leaving),
+    }
+}
+
+/// Whether two views tell the same of a node, but for its leaving.
+fn is_same_node(one: &Told, other: &Told) -> bool {
+    let Told { host_id, state, leaving: _, version, shards, routes } = one;
+    (host_id, state, version, shards, routes)
+        == (&other.host_id, &other.state, &other.version, &other.shards, &other.routes)
+}
+
+/// The first of those that most are like, and how many are.
+fn most_common<T>(all: &[T], is_like: impl Fn(&T, &T) -> bool) -> Option<(&T, usize)> {
+    let counted = all.iter().map(|one| (one, all.iter().filter(|other| is_like(one, other)).count()));
+    // `max_by_key` keeps the last among equals, and which one is first must not depend on others.
+    counted.rev().max_by_key(|(_, count)| *count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUT: Option<Leaving> = Some(Leaving::Decommissioning);
+
+    fn word(leaving: Option<Leaving>) -> Told {
+        let state = if leaving.is_some() { "DECOMMISSIONING" } else { "NORMAL" };
+        Told { host_id: Some("h".into()), state: Some(state.into()), leaving, ..Told::default() }
+    }
+
+    /// What is told after these rounds; each has the words of its views.
+    fn after(rounds: &[&[Option<Leaving>]]) -> Option<Leaving> {
+        let (mut told, mut hearsay) = (Told::default(), Hearsay::default());
+        for round in rounds {
+            let words: Vec<Told> = round.iter().map(|leaving| word(*leaving)).collect();
+            told = hearsay.weigh(&told, &words).unwrap_or(told);
+        }
+        told.leaving
+    }
+
+    #[test]
+    fn more_than_half_of_the_views_take_a_node_out_and_bring_it_back() {
+        assert_eq!(after(&[&[OUT, OUT]]), OUT);
+        assert_eq!(after(&[&[OUT, OUT, None]]), OUT);
+        assert_eq!(after(&[&[OUT, None][..]; 9]), None, "one of two is not more than half");
+        assert_eq!(after(&[&[OUT, OUT], &[OUT, None], &[OUT, None]]), OUT, "nor is the other");
+        assert_eq!(after(&[&[OUT, OUT], &[OUT, None, None]]), None, "aborted");
+        assert_eq!(after(&[&[OUT, None, None], &[None, None]]), None);
+    }
+
+    #[test]
+    fn one_view_changes_something_only_by_repeating_it() {
+        assert_eq!(after(&[&[OUT], &[OUT]]), None);
+        assert_eq!(after(&[&[OUT], &[OUT], &[OUT]]), OUT);
+        assert_eq!(after(&[&[OUT], &[OUT], &[None], &[OUT], &[OUT]]), None, "in a row");
+        assert_eq!(after(&[&[OUT], &[OUT], &[], &[OUT], &[OUT]]), None);
+        let back: Vec<&[Option<Leaving>]> = vec![&[OUT, OUT], &[None], &[None]];
+        assert_eq!(after(&back), OUT);
+        assert_eq!(after(&[&back[..], &[&[None]]].concat()), None);
+    }
+
+    #[test]
+    fn without_views_it_is_forgotten_after_a_while() {
+        let gone = |rounds: u32| {
+            let silence: Vec<&[Option<Leaving>]> = (0..rounds).map(|_| &[][..]).collect();
+            after(&[&[&[OUT, OUT][..]][..], &silence].concat())
+        };
+        assert_eq!((gone(UNTOLD_ROUNDS - 1), gone(UNTOLD_ROUNDS)), (OUT, None));
+    }
+
+    #[test]
+    fn the_rest_is_what_most_views_tell() {
+        let told = |version: &str| Told { version: Some(version.into()), ..word(None) };
+        let (mut hearsay, known) = (Hearsay::default(), told("1"));
+        assert_eq!(hearsay.weigh(&known, &[told("2"), told("2"), told("9")]), Some(told("2")));
+        assert_eq!(hearsay.weigh(&known, &[told("2"), told("9")]), None, "neither of them");
+        assert_eq!(hearsay.weigh(&Told::default(), &[told("9")]), Some(told("9")), "better than nothing");
+        assert_eq!(hearsay.weigh(&known, &[told("9")]), None);
+    }
+}
