@@ -177,7 +177,7 @@ impl NodeClient {
         self.told(node, read(request.body(body), body_limit).await)
     }
 
-    /// The `Host` header of requests to a node (RFC 9110, section 7.2): in brackets where the address is IPv6, without
+    /// The `Host` header of requests to a node: in brackets where the address is IPv6, without
     /// the port where it is the scheme's own.
     pub fn host(&self, node: IpAddr) -> String {
         let default = match self.scheme {
