@@ -133,7 +133,7 @@ fn told_zone(zone: &ZoneConfig, statics: &StaticZone, identity: &NodeIdentity) -
 }
 
 /// The names of a chain, the one users type first: fewest hyphens, then the order of labels as documented.
-fn names_of(names: &ScopeNames, chain: usize, apex: &Name) -> Vec<String> {
+pub(super) fn names_of(names: &ScopeNames, chain: usize, apex: &Name) -> Vec<String> {
     let mut of_chain: Vec<&Name> =
         names.names.iter().filter(|(_, index)| **index == chain).map(|(name, _)| name).collect();
     let dc = names.chains[chain].first().and_then(Scope::datacenter).and_then(|dc| crate::zone::label::slug(dc));
@@ -209,7 +209,7 @@ async fn probe_seed(client: &NodeClient, seed: &Seed, port: u16) -> usize {
 }
 
 /// The addresses a seed stands for.
-async fn resolve(seed: &Seed) -> io::Result<Vec<IpAddr>> {
+pub(super) async fn resolve(seed: &Seed) -> io::Result<Vec<IpAddr>> {
     let name = match seed {
         Seed::Address(address) => return Ok(vec![*address]),
         Seed::Host(name) => name,

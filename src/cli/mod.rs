@@ -1,4 +1,4 @@
-//! The command line: `serve`, `demo`, `check`, `reload`, `status`, `health`, `compare`, `config`.
+//! The command line: `serve`, `demo`, `check`, `discover`, `reload`, `status`, `health`, `compare`, `config`.
 //!
 //! Exit codes: 0 fine; 1 the server could not run (an address, a part that ended); 2 wrong usage or configuration.
 
@@ -16,6 +16,7 @@ mod check;
 mod client;
 mod compare;
 mod demo;
+mod discover;
 mod dns;
 mod drain;
 mod explain;
@@ -66,6 +67,8 @@ enum Command {
     Demo(DemoArgs),
     /// Load configuration and zone files as serve does; print every problem, or the resulting names
     Check(CheckArgs),
+    /// Tell what a cluster is made of, as a node of it knows: nodes, names, and what a certificate needs
+    Discover(discover::DiscoverArgs),
     /// Have a running server load configuration, zone files and certificates again
     Reload(reload::ReloadArgs),
     /// Tell what a running server believes, why, and since when
@@ -152,6 +155,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(args),
+        Command::Discover(args) => discover::run(args),
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Health(args) => health::run(&args),

@@ -19,6 +19,7 @@
 mod basis;
 mod groups;
 mod localnodes;
+mod look;
 mod membership;
 mod merge;
 mod names;
@@ -39,6 +40,7 @@ pub use basis::{Basis, Means};
 pub use localnodes::LIMITS;
 #[doc(hidden)] // for fuzz/
 pub use localnodes::{List, read as read_list};
+pub use look::list_of;
 pub use poller::{Options, run};
 pub use stats::Stats;
 pub use visit::{Sight, look_at};

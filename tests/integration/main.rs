@@ -8,6 +8,7 @@ mod admin;
 mod amplification;
 mod cli;
 mod compare;
+mod discover;
 mod discovery;
 mod distribution;
 mod docs;

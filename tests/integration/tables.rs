@@ -7,14 +7,16 @@ use std::{
 };
 
 use alternator_dns::{
-    config::{ClusterConfig, Credentials, Scheme, Secret},
+    config::{ClusterConfig, Credentials, NodeTls, Scheme, Secret},
     discovery::{
         LIMITS,
         tables::{Reader, TableFailure, TableView, Unauthorized, look_at},
     },
     http::{NodeClient, NodeIdentity},
     model::{Failure, Leaving},
-    sim::{BadReply, ClientRoute, Cluster, ClusterSpec, Endpoint, Fault, NodeSpec, Role, State, Version},
+    sim::{
+        BadReply, ClientRoute, Cluster, ClusterSpec, Endpoint, Fault, Identity, NodeSpec, Role, State, Tls, Version,
+    },
 };
 
 const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 46, 1, 1));
@@ -302,6 +304,23 @@ async fn wrong_answers_are_failures_of_the_node() {
     }
     cluster.stop(A).await.unwrap();
     assert_eq!(read(&cluster, A, &Reader::new(None)).await, Err(Failure::Refused.into()));
+}
+
+#[tokio::test]
+async fn the_signature_holds_over_tls_by_address_and_by_name() {
+    let made = rcgen::generate_simple_self_signed(vec![A.to_string(), "nodes.example".to_owned()]).unwrap();
+    let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem()).unwrap();
+    let cluster = Cluster::start(spec().authorization([role()]).tls(&Tls::new(identity))).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    fs::write(&ca_file, made.cert.pem()).unwrap();
+    for server_name in [None, Some("nodes.example".to_owned())] {
+        let tls = NodeTls { ca_file: Some(ca_file.clone()), server_name, ..NodeTls::default() };
+        let config = ClusterConfig { scheme: Scheme::Https, port: cluster.port(), tls, ..ClusterConfig::default() };
+        let client = NodeClient::new(&config, &NodeIdentity::read(&config).unwrap(), LIMITS).unwrap();
+        let view = look_at(&client, A, &good()).await.unwrap();
+        assert_eq!(view.nodes.len(), 3, "{:?}", config.tls.server_name);
+    }
 }
 
 #[tokio::test]

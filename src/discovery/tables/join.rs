@@ -69,7 +69,7 @@ pub(super) fn join(tables: &Tables) -> Result<TableView, String> {
         }
         match about.node(is_self, &routes) {
             Read::Node(mut node) => {
-                if is_self && let Some(release) = release(&tables.versions) {
+                if is_self && let Some(release) = release_in(&tables.versions) {
                     node.told.version = Some(release);
                 }
                 keep(&mut nodes, *node);
@@ -190,7 +190,7 @@ impl About<'_> {
 }
 
 /// The node's release, without the number of its build: `2025.4.2` of `2025.4.2-0.20260108.9c0d1e2f3a4b`.
-fn release(versions: &[Row]) -> Option<Arc<str>> {
+pub(super) fn release_in(versions: &[Row]) -> Option<Arc<str>> {
     let version = versions.first()?.word("version")?;
     version.split('-').next().filter(|release| !release.is_empty()).map(Arc::from)
 }

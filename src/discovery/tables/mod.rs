@@ -74,6 +74,11 @@ pub async fn look_at(client: &NodeClient, node: IpAddr, reader: &Reader) -> Resu
     read(&Live(client.clone()), node, reader).await
 }
 
+/// The release that a node runs, where it has the table that tells.
+pub async fn release_of(client: &NodeClient, node: IpAddr, reader: &Reader) -> Result<Option<Arc<str>>, TableFailure> {
+    scan::release(&Live(client.clone()), node, reader).await
+}
+
 /// A view from the bodies of five replies: `local`, `peers`, `cluster_status`, `topology`, `client_routes`.
 #[doc(hidden)] // for fuzz/
 pub fn read_bodies(bodies: [&[u8]; 5]) -> Result<TableView, TableFailure> {

@@ -10,7 +10,7 @@ use super::{
     TableFailure, TableView,
     credentials::{self, Keys},
     failure,
-    join::{Tables, join},
+    join::{Tables, join, release_in},
     known::Known,
     page::{self, MAX_PAGES, MAX_ROWS},
     request::{self, Sender, Table},
@@ -86,6 +86,20 @@ pub(in crate::discovery) async fn read(
         reader.forget_keys();
     }
     view
+}
+
+/// The release that the node runs, where it has the table that tells.
+pub(super) async fn release(
+    network: &impl Network,
+    node: IpAddr,
+    reader: &Reader,
+) -> Result<Option<Arc<str>>, TableFailure> {
+    let keys = reader.keys().await?;
+    let scan = Scan { network, node, reader, keys: keys.as_deref() };
+    let mut unread = Vec::new();
+    let versions = tokio::time::timeout(READ_WITHIN, scan.optional(Table::Versions, &mut unread)).await;
+    let versions = versions.unwrap_or(Err(Failure::TimedOut.into()))?;
+    unread.pop().map_or_else(|| Ok(release_in(&versions)), Err)
 }
 
 /// One node being read.
