@@ -1,7 +1,7 @@
 //! Nodes over TLS, good and bad, as the poller and the prober ask them.
 
 use std::{
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -102,6 +102,21 @@ async fn a_node_is_believed_by_its_authority_and_its_address_or_name() {
     let node = TlsNode::start(LOCAL, 0, authority.names(&["10.9.8.7"]).server()).await;
     assert_eq!(ask(&prober(node.port, &elsewhere), LOCAL).await, Ok(200));
     assert_eq!(node.names(), [None]);
+}
+
+#[tokio::test]
+async fn a_node_on_ipv6_is_believed_by_its_address_and_its_sessions_are_resumed() {
+    let (folder, authority) = (Folder::new(), Authority::new("ours"));
+    let local = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let node = TlsNode::start(local, 0, authority.names(&["::1"]).server()).await;
+    let client = prober(node.port, &folder.believing(&authority));
+    for _ in 0..3 {
+        assert_eq!(ask(&client, local).await, Ok(200));
+    }
+    assert_eq!((node.handshakes(), node.names()), ((1, 2), vec![None; 3]));
+    let other = TlsNode::start(local, 0, authority.names(&["::2"]).server()).await;
+    let told = ask(&prober(other.port, &folder.believing(&authority)), local).await.unwrap_err();
+    assert!(told.starts_with("the certificate is not for ::1 but for "), "{told}");
 }
 
 #[tokio::test]
