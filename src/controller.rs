@@ -1,6 +1,7 @@
 //! Compiles what pollers and probers find, and swaps the Table: the Table's only writer.
 
 mod compiles;
+mod loans;
 mod log;
 mod retired;
 mod writer;
@@ -31,6 +32,7 @@ pub(crate) use self::{
 };
 use crate::{
     journal::Journal,
+    model::ClusterView,
     overrides::Departures,
     service::{Pulse, Pulsed},
     table::Table,
@@ -118,7 +120,12 @@ impl Controller {
         let (zones, served) = set.map_or((None, None), |ZoneSet { zones, served }| (Some(zones), Some(served)));
         let are_gone = zones.is_some_and(|zones| self.follow(zones));
         let compiles = &self.compiles;
-        let changes = self.zones.iter_mut().filter_map(|zone| compiles.timed(|| zone.compile()).then_some(())).count();
+        // All at one moment: what one lends and what another borrows are the same.
+        let views: Vec<ClusterView> = self.zones.iter_mut().map(Zone::look).collect();
+        let loans = loans::loans(&self.zones, &views);
+        let zones = self.zones.iter_mut().zip(views);
+        let compile = |(zone, view): (&mut Zone, ClusterView)| compiles.timed(|| zone.compile(view, &loans));
+        let changes = zones.map(compile).filter(|changed| *changed).count();
         if changes > 0 || are_gone {
             self.publish();
             self.log();

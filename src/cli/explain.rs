@@ -133,6 +133,9 @@ fn table(config: &Config, statics: Vec<StaticZone>, overrides: &Arc<Overrides>) 
             topology: Arc::new(topology),
             health: Arc::new(health),
             overrides: overrides.clone(),
+            // At a start nobody is known to serve.
+            loan: None,
+            unheard: false,
             now: SystemTime::now(),
         };
         let source = Arc::new(ZoneSource {

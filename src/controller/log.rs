@@ -56,6 +56,21 @@ pub(super) fn changes(log: &Log<'_>, before: Option<&ZonePlan>, now: &ZonePlan) 
         }
         return;
     }
+    let lender = |plan: &ZonePlan| plan.lent.as_ref().map(|loan| loan.zone.clone());
+    if let Some(zone_that_lends) = lender(now) {
+        // One line for all scopes, too: what is missing is the whole zone.
+        if before.and_then(lender).as_ref() != Some(&zone_that_lends) {
+            let text = format!("no node of this zone serves: answering those of {zone_that_lends}");
+            tracing::error!(zone, "{text}");
+            log.journal.note(Some(zone), "scope", "cluster", text);
+        }
+        return;
+    }
+    if let Some(zone_that_lent) = before.and_then(lender) {
+        let text = format!("no longer answering the nodes of {zone_that_lent}");
+        tracing::info!(zone, "{text}");
+        log.journal.note(Some(zone), "scope", "cluster", text);
+    }
     let earlier: BTreeMap<&Vec<Scope>, &ScopePlan> =
         before.iter().flat_map(|plan| &plan.scopes).map(|scope| (&scope.chain, scope)).collect();
     for scope in &now.scopes {
@@ -68,7 +83,8 @@ pub(super) fn changes(log: &Log<'_>, before: Option<&ZonePlan>, now: &ZonePlan) 
                 continue;
             }
             match is {
-                None => {}
+                // That is told of the whole zone.
+                None | Some(Served::From(_, Serving::Lent)) => {}
                 Some(Served::Nothing) => {
                     log.scope(Level::Error, &name, rtype, "no node was ever known to serve: SERVFAIL");
                 }

@@ -77,16 +77,21 @@ async fn until_served(table: &ArcSwap<Table>, nodes: usize) {
     tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap();
 }
 
+fn compile(zone: &mut Zone) -> bool {
+    let view = zone.look();
+    zone.compile(view, &BTreeMap::new())
+}
+
 #[test]
 fn what_changes_nothing_is_not_compiled() {
     let (publish, inputs) = zone();
     let mut zone = Zone::new(inputs);
-    assert!(zone.compile());
+    assert!(compile(&mut zone));
     publish.send_replace(topology(1));
-    assert!(!zone.compile(), "the same topology again");
+    assert!(!compile(&mut zone), "the same topology again");
     publish.send_replace(topology(2));
     let before = zone.compiled.as_ref().map(|compiled| compiled.epoch);
-    assert!(zone.compile());
+    assert!(compile(&mut zone));
     assert!(zone.compiled.as_ref().map(|compiled| compiled.epoch) > before, "the serial grows");
 }
 
@@ -243,6 +248,49 @@ fn other_seeds_leave_the_old_answers_until_there_are_new_ones() {
     let nodes: Vec<IpAddr> = table.zones().flat_map(|zone| zone.plan.nodes().map(|node| node.address)).collect();
     assert_eq!(nodes, [IpAddr::from([10, 0, 0, 9])]);
     assert_eq!(controller.due(), None);
+}
+
+/// A zone without nodes, so far, that falls back to another.
+fn falling_back(name: &str, zone: &str) -> (watch::Sender<Arc<Topology>>, Inputs) {
+    let (publish, inputs) = named(name);
+    publish.send_replace(topology(0));
+    let mut source = (*inputs.source).clone();
+    source.config.fallback_zone = Some(Name::from_ascii(zone).unwrap());
+    (publish, Inputs { source: Arc::new(source), ..inputs })
+}
+
+#[test]
+fn zones_lend_what_they_have_of_their_own_and_whoever_borrows_follows() {
+    // Each falls back to the next, and the last to the first.
+    let (_first, first) = falling_back("first.test.", "second.test.");
+    let (publish_second, second) = falling_back("second.test.", "third.test.");
+    let (publish_third, third) = falling_back("third.test.", "first.test.");
+    let zones = [&first, &second, &third];
+    let table = Arc::new(ArcSwap::from_pointee(Table::default()));
+    let mut controller = controller(first.clone(), table);
+    turned(&mut controller, &zones);
+    let told = |table: &Table| {
+        let of = |inputs: &&Inputs| {
+            let zone = table.zones().find(|zone| zone.source.config.apex == inputs.source.config.apex).unwrap();
+            let lender = zone.plan.lent.as_ref().map_or("own", |loan| &loan.zone);
+            format!("{lender} {}", zone.plan.scopes[0].nodes().count())
+        };
+        zones.iter().map(of).collect::<Vec<_>>()
+    };
+    let mut publish = |publish: &watch::Sender<Arc<Topology>>, nodes: u8| {
+        publish.send_replace(topology(nodes));
+        controller.turn(None);
+        controller.table.load_full()
+    };
+    assert_eq!(told(&publish(&publish_third, 3)), ["own 0", "third.test 3", "own 3"], "nothing is lent on");
+    assert_eq!(told(&publish(&publish_second, 1)), ["second.test 1", "own 1", "own 3"]);
+    assert_eq!(told(&publish(&publish_second, 2)), ["second.test 2", "own 2", "own 3"]);
+    // Of whom nobody borrows, nobody else is touched.
+    let first =
+        |table: Arc<Table>| table.zones().find(|zone| zone.source.config.name() == "first.test").cloned().unwrap();
+    let (earlier, later) = (first(publish(&publish_third, 4)), first(publish(&publish_third, 5)));
+    assert!(Arc::ptr_eq(&earlier, &later));
+    assert_eq!(told(&publish(&publish_third, 0)), ["second.test 2", "own 2", "own 0"]);
 }
 
 /// The node with this last octet.

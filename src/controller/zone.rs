@@ -1,16 +1,19 @@
 //! One zone, as the controller follows it.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use hickory_proto::rr::Name;
 use tokio::{sync::watch, time::Instant};
 
 use super::log;
 use crate::{
     journal::Journal,
-    model::{ClusterView, Health, Overrides, Topology},
+    model::{ClusterView, Health, Loan, Overrides, Source, Topology},
+    plan::{incident_window, is_silent},
     table::{CompiledZone, ZonePlan, ZoneSource, compile_zone, next_epoch},
 };
 
@@ -21,6 +24,10 @@ const CLOCK_TICK: Duration = Duration::from_millis(40);
 /// Nothing is logged of a zone's answers for this long after its start: nodes are found and admitted one after another,
 /// and the fallbacks between are nobody's incident. What is wrong after it is logged then.
 const QUIET_START: Duration = Duration::from_secs(1);
+
+/// Nothing is borrowed for this long after a zone's start, unless its cluster is known already: whoever has just begun to
+/// look has not missed anybody yet.
+const LOOKS_FOR: Duration = Duration::from_secs(1);
 
 /// How long a zone that was given other seeds goes on with what it answered before, while no node of the new cluster is
 /// known to serve. Nodes are found and admitted within a second or so; after this the seeds are wrong, and that must not
@@ -50,6 +57,10 @@ pub(super) struct Zone {
     logged: Option<Arc<ZonePlan>>,
     /// When that time is over.
     log_from: Instant,
+    /// Since when nobody of its cluster is heard.
+    silent_since: Option<Instant>,
+    /// When it may borrow.
+    borrows_from: SystemTime,
     /// Until when what was compiled from other inputs is answered while these lead to no answer.
     lets_go: Option<SystemTime>,
 }
@@ -57,7 +68,19 @@ pub(super) struct Zone {
 impl Zone {
     pub(super) fn new(inputs: Inputs) -> Self {
         let log_from = Instant::now() + QUIET_START;
-        Zone { inputs, next_change: None, compiled: None, logged: None, log_from, lets_go: None }
+        // What a process before this one told, it found out.
+        let is_known = inputs.topology.borrow().source == Source::Discovery;
+        let borrows_from = SystemTime::now() + if is_known { Duration::ZERO } else { LOOKS_FOR };
+        Zone {
+            inputs,
+            next_change: None,
+            compiled: None,
+            logged: None,
+            log_from,
+            silent_since: None,
+            borrows_from,
+            lets_go: None,
+        }
     }
 
     /// Follows these inputs from now on. What was compiled is answered until they lead to something else.
@@ -68,26 +91,54 @@ impl Zone {
         self.inputs = inputs;
     }
 
-    /// Compiles the zone if its plan differs from the one served. Returns whether it did.
-    pub(super) fn compile(&mut self) -> bool {
-        let Inputs { source, epoch, topology, health, overrides, epochs } = &mut self.inputs;
-        let now = SystemTime::now();
-        let view = ClusterView {
-            topology: of_zone(topology.borrow_and_update().clone(), source),
-            health: health.borrow_and_update().clone(),
-            overrides: overrides.borrow_and_update().clone(),
-            now,
-        };
+    /// What is known of its cluster now.
+    pub(super) fn look(&mut self) -> ClusterView {
+        let Inputs { source, topology, health, overrides, .. } = &mut self.inputs;
+        let topology = of_zone(topology.borrow_and_update().clone(), source);
+        let health = health.borrow_and_update().clone();
+        let overrides = overrides.borrow_and_update().clone();
+        match is_silent(&topology, &health) {
+            true => _ = self.silent_since.get_or_insert_with(Instant::now),
+            false => self.silent_since = None,
+        }
+        ClusterView {
+            topology,
+            health,
+            overrides,
+            loan: None,
+            unheard: self.given_up_in() == Some(Duration::ZERO),
+            now: SystemTime::now(),
+        }
+    }
+
+    /// After how long it gives its cluster up, which nobody hears: as long as nodes take to be found dead.
+    fn given_up_in(&self) -> Option<Duration> {
+        let patience = incident_window(&self.inputs.source.config);
+        Some(patience.saturating_sub(self.silent_since?.elapsed()))
+    }
+
+    /// Compiles the zone if its plan for this view, and for what others lend, differs from the one served. Returns whether
+    /// it did.
+    pub(super) fn compile(&mut self, mut view: ClusterView, loans: &BTreeMap<Name, Arc<Loan>>) -> bool {
+        let now = view.now;
+        let loan = self.inputs.source.config.fallback_zone.as_ref().and_then(|zone| loans.get(zone));
+        let waits = loan.is_some() && now < self.borrows_from;
+        view.loan = loan.filter(|_| !waits).cloned();
+        let gives_up = self.given_up_in().filter(|_| loan.is_some() && !view.unheard).map(|wait| now + wait);
+        let Inputs { source, epoch, epochs, .. } = &mut self.inputs;
         // Of another source nothing is the same, not even what follows from the same view.
         let before = self.compiled.as_ref().filter(|compiled| Arc::ptr_eq(&compiled.source, source));
         let plan = ZonePlan::after(before.map(|compiled| &*compiled.plan), source, &view);
-        self.next_change = plan.next_change.0;
+        let changes = [plan.next_change.0, waits.then_some(self.borrows_from), gives_up];
+        self.next_change = changes.into_iter().flatten().min();
         if before.is_some_and(|compiled| *compiled.plan == plan) {
             return false;
         }
+        // Answers of the old cluster's own are also better than what another zone lends.
+        let is_worse = |old: &ZonePlan| old.is_ready() && !plan.is_ready() || old.has_own() && !plan.has_own();
         if before.is_none()
-            && self.compiled.as_ref().is_some_and(|compiled| compiled.plan.is_ready())
-            && !(plan.is_ready() || plan.scopes.is_empty())
+            && self.compiled.as_ref().is_some_and(|compiled| is_worse(&compiled.plan))
+            && !plan.scopes.is_empty()
             && self.lets_go.is_some_and(|end| now < end)
         {
             self.next_change = [self.next_change, self.lets_go].into_iter().flatten().min();

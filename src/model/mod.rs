@@ -9,6 +9,7 @@
 //! | [`Health`] | what our own probes believe of each node: the prober's output |
 //! | [`Override`] | what an operator forced: a drain, a force-up; [`Overrides`]: all of them |
 //! | [`ClusterView`] | Topology, Health and Overrides at one moment, one immutable value |
+//! | [`Loan`] | the nodes of another zone that one with nothing may answer |
 //! | [`Demand`] | whether anybody asks for a zone, so that its poller may idle |
 //! | [`Prefix`] | addresses that begin with the same bits; [`Prefixes`]: a set of them; [`PrefixMap`]: values by prefix |
 //! | [`Access`] | who may ask: allowed and denied by prefix |
@@ -19,6 +20,7 @@ mod access;
 mod demand;
 mod health;
 mod histogram;
+mod loan;
 mod meter;
 mod moment;
 mod node;
@@ -35,6 +37,7 @@ pub use access::{Access, Contradiction, Denied, Verdict};
 pub use demand::Demand;
 pub use health::{Failure, Health, NodeHealth, NodeState};
 pub use histogram::{COMPILE_SECONDS, Histogram, HistogramSnapshot, REQUEST_SECONDS};
+pub use loan::Loan;
 pub use meter::{Meter, NodeSlots};
 pub use moment::{has_text, rfc3339, rfc3339_seconds};
 pub use node::{Node, is_usable_address};

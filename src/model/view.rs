@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{Health, Overrides, Topology};
+use super::{Health, Loan, Overrides, Topology};
 
 /// Everything known of one zone's cluster at one moment; what a Table is compiled from.
 #[derive(Clone, Debug)]
@@ -13,6 +13,11 @@ pub struct ClusterView {
     pub health: Arc<Health>,
     /// What operators forced; of all zones.
     pub overrides: Arc<Overrides>,
+    /// What the zone may borrow, should it have nothing; `None` where nobody lends.
+    pub loan: Option<Arc<Loan>>,
+    /// Nobody of the cluster has been heard for so long that it has to be given up, whether or not the prober is
+    /// distrusted.
+    pub unheard: bool,
     /// The moment: what has a date is judged by it.
     pub now: SystemTime,
 }
@@ -23,6 +28,8 @@ impl Default for ClusterView {
             topology: Arc::default(),
             health: Arc::default(),
             overrides: Arc::default(),
+            loan: None,
+            unheard: false,
             now: SystemTime::UNIX_EPOCH,
         }
     }

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     Family, FamilyPlan, Ramps, ScopePlan, Verdict, Verdicts, Weights,
+    lender::Lender,
     ttl::{Ttl, Ttls},
 };
 use crate::{
@@ -47,7 +48,7 @@ impl FromIterator<Node> for Nodes {
 }
 
 /// Datacenter and rack of a scope; neither for the cluster.
-type Place<'a> = (Option<&'a str>, Option<&'a str>);
+pub(super) type Place<'a> = (Option<&'a str>, Option<&'a str>);
 
 /// The members of every scope by address family, and which of them may be dealt.
 pub struct Census<'a> {
@@ -58,6 +59,8 @@ pub struct Census<'a> {
     ramps: &'a Ramps,
     ttls: Ttls<'a>,
     groups: FxHashMap<Place<'a>, [Group<'a>; 2]>,
+    /// Whom the zone borrows from, where it has nothing.
+    lender: Option<Lender<'a>>,
     /// What the plan before served from each scope.
     before: FxHashMap<(Place<'a>, Family), &'a Nodes>,
 }
@@ -113,8 +116,9 @@ impl<'a> Census<'a> {
         let mut served = FxHashMap::default();
         for scope in before {
             for family in [Family::V4, Family::V6] {
-                if let FamilyPlan::Serve { level, nodes, .. } = scope.family(family) {
-                    served.insert((place(&scope.chain[*level]), family), nodes);
+                let plan = scope.family(family);
+                if let (FamilyPlan::Serve { nodes, .. }, Some(from)) = (plan, scope.source(plan)) {
+                    served.insert((place(from), family), nodes);
                 }
             }
         }
@@ -126,6 +130,7 @@ impl<'a> Census<'a> {
             ramps,
             ttls: Ttls::new(view, zone),
             groups,
+            lender: Lender::to(view, verdicts),
             before: served,
         }
     }
@@ -178,6 +183,15 @@ impl<'a> Census<'a> {
         group.last_known.get_or_init(found).clone()
     }
 
+    /// What a scope is lent. `None` where the zone borrows nothing, or nothing of the family, or has nodes of the other
+    /// family only: nobody is given addresses of one that the zone's clients never got.
+    pub(super) fn lent(&self, scope: &Scope, family: Family) -> Option<(Nodes, Ttl)> {
+        let is_known = self.has_family(&Scope::Cluster, family) || !self.has_members(&Scope::Cluster);
+        let lender = self.lender.as_ref().filter(|_| is_known)?;
+        let nodes = lender.nodes(scope, family);
+        (!nodes.is_empty()).then(|| (self.nodes(scope, family, nodes), self.ttls.lent(lender.zone())))
+    }
+
     /// When a member that is not eligible served.
     fn served(&self, member: &Member) -> Option<Served> {
         let health = self.health.get(member.node.address);
@@ -207,7 +221,7 @@ impl<'a> Census<'a> {
     }
 }
 
-fn place(scope: &Scope) -> Place<'_> {
+pub(super) fn place(scope: &Scope) -> Place<'_> {
     match scope {
         Scope::Cluster => (None, None),
         Scope::Datacenter(dc) => (Some(dc), None),
@@ -218,7 +232,7 @@ fn place(scope: &Scope) -> Place<'_> {
 /// How far apart probes may find the nodes of one and the same incident: each needs `fall` probes, each of which may
 /// start an interval (and its jitter) late and take its whole time-out. Nodes that served until this much before the last
 /// one that served count as one "last known good" set.
-fn incident_window(zone: &ZoneConfig) -> Duration {
+pub fn incident_window(zone: &ZoneConfig) -> Duration {
     let health = &zone.health;
     (health.interval.mul_f32(1.25) + health.timeout) * health.fall + Duration::from_secs(1)
 }

@@ -46,11 +46,11 @@ pub enum FamilyPlan {
     Absent,
     /// These nodes, from this level of the chain.
     Serve {
-        /// Index into the chain.
+        /// Index into the chain; one beyond its last where the nodes are another zone's.
         level: usize,
         /// Never empty.
         nodes: Nodes,
-        /// Live, or the last known good set.
+        /// Live, the last known good set, or another zone's.
         serving: Serving,
         /// How often each of them leads; all alike, but for nodes that have just come up.
         weights: Weights,
@@ -68,6 +68,8 @@ pub enum Serving {
     Live,
     /// The last known good set, because the chain has no eligible node: stale.
     LastKnown,
+    /// Eligible nodes of another zone, because this one has none at all.
+    Lent,
 }
 
 /// The chain of a scope when none is written out: rack, then its datacenter, then (where the zone allows it) all.
@@ -98,14 +100,28 @@ impl ScopePlan {
     pub fn new(chain: Vec<Scope>, census: &Census<'_>) -> Self {
         let plan = |family| FamilyPlan::new(&chain, family, census);
         let (mut v4, mut v6) = (plan(Family::V4), plan(Family::V6));
-        // A first node of a family that is joining, or that we cannot reach at all (a host without IPv6), has never
-        // been part of the answers: while the other family serves it must not turn NODATA into SERVFAIL.
-        match (&v4, &v6) {
-            (FamilyPlan::Serve { .. }, FamilyPlan::Unready) => v6 = FamilyPlan::Absent,
-            (FamilyPlan::Unready, FamilyPlan::Serve { .. }) => v4 = FamilyPlan::Absent,
-            _ => {}
+        leave_out_unready(&mut v4, &mut v6);
+        for (family, plan) in [(Family::V4, &mut v4), (Family::V6, &mut v6)] {
+            if *plan != FamilyPlan::Absent
+                && let Some((nodes, ttl)) = chain.first().and_then(|scope| census.lent(scope, family))
+            {
+                let (level, serving, weights) = (chain.len(), Serving::Lent, Weights::default());
+                *plan = FamilyPlan::Serve { level, nodes, serving, weights, ttl };
+            }
         }
+        leave_out_unready(&mut v4, &mut v6);
         ScopePlan { v4, v6, chain }
+    }
+
+    /// The scope whose nodes a family is answered with: that of its level, or that of the name where they are lent.
+    pub fn source(&self, plan: &FamilyPlan) -> Option<&Scope> {
+        let FamilyPlan::Serve { level, .. } = plan else { return None };
+        self.chain.get(*level).or(self.chain.first())
+    }
+
+    /// Whether nodes of another zone are answered.
+    pub fn is_lent(&self) -> bool {
+        [&self.v4, &self.v6].into_iter().any(FamilyPlan::is_lent)
     }
 
     /// The plan of one family.
@@ -141,7 +157,7 @@ impl ScopePlan {
     pub fn is_stale(&self) -> bool {
         let families = [&self.v4, &self.v6];
         families.iter().any(|family| family.is_stale())
-            && !families.iter().any(|family| matches!(family, FamilyPlan::Serve { serving: Serving::Live, .. }))
+            && families.iter().all(|family| family.is_stale() || !matches!(family, FamilyPlan::Serve { .. }))
     }
 }
 
@@ -159,6 +175,11 @@ impl FamilyPlan {
     /// Whether the last known good set is answered.
     pub fn is_stale(&self) -> bool {
         matches!(self, FamilyPlan::Serve { serving: Serving::LastKnown, .. })
+    }
+
+    /// Whether another zone's nodes are answered.
+    pub fn is_lent(&self) -> bool {
+        matches!(self, FamilyPlan::Serve { serving: Serving::Lent, .. })
     }
 
     fn is_served_as(&self, other: &FamilyPlan) -> bool {
@@ -202,6 +223,16 @@ impl FamilyPlan {
     }
 }
 
+/// A first node of a family that is joining, or that we cannot reach at all (a host without IPv6), has never been part of
+/// the answers: while the other family serves it must not turn NODATA into SERVFAIL.
+fn leave_out_unready(v4: &mut FamilyPlan, v6: &mut FamilyPlan) {
+    match (&*v4, &*v6) {
+        (FamilyPlan::Serve { .. }, FamilyPlan::Unready) => *v6 = FamilyPlan::Absent,
+        (FamilyPlan::Unready, FamilyPlan::Serve { .. }) => *v4 = FamilyPlan::Absent,
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -233,7 +264,11 @@ mod tests {
             FamilyPlan::Absent => "absent".to_owned(),
             FamilyPlan::Unready => "unready".to_owned(),
             FamilyPlan::Serve { level, nodes, serving, .. } => {
-                let mark = if *serving == Serving::Live { "" } else { "~" };
+                let mark = match serving {
+                    Serving::Live => "",
+                    Serving::LastKnown => "~",
+                    Serving::Lent => "+",
+                };
                 let nodes: Vec<String> = nodes.iter().map(|node| node.address.to_string()).collect();
                 format!("{mark}{level}: {}", nodes.join(" "))
             }

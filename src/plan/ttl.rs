@@ -31,6 +31,8 @@ pub enum TtlReason {
     Base,
     /// Nothing of it is known to serve.
     Stale,
+    /// Its nodes are this zone's: whoever gets them is to come back as soon as the zone has some of its own.
+    Lent(String),
     /// This node of the answer is up, and its latest probe failed.
     Failing(IpAddr, Failure),
     /// This node of the answer is to be drained soon.
@@ -42,6 +44,7 @@ impl fmt::Display for TtlReason {
         match self {
             TtlReason::Base => f.write_str("as configured"),
             TtlReason::Stale => f.write_str("stale"),
+            TtlReason::Lent(zone) => write!(f, "lent by {zone}"),
             TtlReason::Failing(address, failure) => write!(f, "{address} fails its probes: {failure}"),
             TtlReason::Draining(address, drain) => {
                 write!(f, "{address} is drained from {}", rfc3339_seconds(drain.from))
@@ -86,6 +89,11 @@ impl<'a> Ttls<'a> {
     /// TTL of the last known good nodes.
     pub(super) fn stale(&self) -> Ttl {
         Ttl { seconds: self.base.min(STALE_TTL), reason: TtlReason::Stale }
+    }
+
+    /// TTL of nodes that a zone lends: the least there is, as for nodes that are about to leave, which all of them are.
+    pub(super) fn lent(&self, zone: &str) -> Ttl {
+        Ttl { seconds: self.least.min(self.base), reason: TtlReason::Lent(zone.to_owned()) }
     }
 
     /// TTL of an answer of these nodes, which serve.

@@ -186,7 +186,7 @@ pub fn status(table: &Table, addresses: usize) -> String {
             _ => format!("{serving} of {nodes} node{}", plural(nodes)),
         };
         let stale = plan.scopes.iter().any(|scope| plan.is_stale(scope));
-        let marks = [(plan.panic, ", panic"), (stale, ", stale")];
+        let marks = [(plan.panic, ", panic"), (stale, ", stale"), (plan.lent.is_some(), ", lent")];
         let marks: String = marks.into_iter().filter_map(|(applies, mark)| applies.then_some(mark)).collect();
         told.push(format!("{name} {state}{marks}"));
     }

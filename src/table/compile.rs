@@ -57,7 +57,7 @@ pub struct CompiledZone {
 struct Parts {
     /// Entries of the zone file.
     statics: Arc<Vec<(Box<[u8]>, Entry)>>,
-    /// Names of the nodes in the plan's topology.
+    /// Names of the nodes in the plan's topology, and of those lent.
     nodes: Arc<BTreeMap<IpAddr, Arc<NodeName>>>,
     /// By view: SRV answers of each chain of the plan.
     services: Vec<Vec<Answer>>,
@@ -143,7 +143,11 @@ pub fn compile_zone(
 /// What does not depend on who serves; decks and services come later.
 fn parts(source: &ZoneSource, plan: &ZonePlan, apex: &Name, previous: Option<&CompiledZone>) -> Parts {
     let nodes = match previous {
-        Some(previous) if Arc::ptr_eq(&previous.plan.topology, &plan.topology) => previous.parts.nodes.clone(),
+        Some(CompiledZone { plan: before, parts, .. })
+            if Arc::ptr_eq(&before.topology, &plan.topology) && before.lent == plan.lent =>
+        {
+            parts.nodes.clone()
+        }
         _ => {
             let known = previous.map(|previous| &*previous.parts.nodes);
             Arc::new(node_names(plan, source, apex, known))

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{CompiledZone, ZonePlan};
 use crate::{
     model::{Member, Node, Prefix, Scope, rfc3339, rfc3339_seconds},
-    plan::{Family, FamilyPlan, ScopePlan, Serving, TtlReason, Verdict, View},
+    plan::{Family, FamilyPlan, ScopePlan, Serving, TtlReason, View},
 };
 
 /// Nodes told of in a text, of each kind: even with every line at its longest (255 octets and 13 around them) the whole
@@ -46,11 +46,11 @@ pub struct ChainStory {
 pub struct FamilyStory {
     /// `A` or `AAAA`.
     pub rtype: &'static str,
-    /// `live`, `fallback`, `last known good`, `absent` or `unready`.
+    /// `live`, `fallback`, `last known good`, `lent`, `absent` or `unready`.
     pub answer: &'static str,
-    /// The level that is answered from, counted from 1, and its scope.
+    /// The level that is answered from, counted from 1; none where the nodes are lent.
     pub level: Option<usize>,
-    /// Its scope.
+    /// Its scope, or the zone that lends.
     pub from: Option<String>,
     /// The nodes answered.
     pub addresses: Vec<IpAddr>,
@@ -130,6 +130,7 @@ pub fn story(zone: &CompiledZone, chain: usize, client: IpAddr) -> Option<ChainS
             plan.is_stale(scope),
             "stale: nothing in this chain is known to serve; the last known good nodes are answered",
         ),
+        (scope.is_lent(), "lent: nothing of this zone is known to serve; nodes of another zone are answered"),
         (plan.remembered, "remembered: discovery has not succeeded since the start; nodes are from the state file"),
         (plan.stale, "no node answers discovery; the topology is the last one known"),
         (plan.panic, "panic: too many nodes are silent to us while the cluster lists them; the prober is distrusted"),
@@ -169,8 +170,10 @@ fn family_story(plan: &ZonePlan, scope: &ScopePlan, family: Family, view: usize)
     let (answer, level) = match served {
         FamilyPlan::Absent => ("absent", None),
         FamilyPlan::Unready => ("unready", None),
+        FamilyPlan::Serve { serving: Serving::Lent, .. } => ("lent", None),
         FamilyPlan::Serve { level, serving, .. } => (
             match (serving, level) {
+                (Serving::Lent, _) => "lent",
                 (Serving::LastKnown, _) => "last known good",
                 (Serving::Live, 0) => "live",
                 (Serving::Live, _) => "fallback",
@@ -185,7 +188,10 @@ fn family_story(plan: &ZonePlan, scope: &ScopePlan, family: Family, view: usize)
         rtype,
         answer,
         level: level.map(|level| level + 1),
-        from: level.and_then(|level| scope.chain.get(level)).map(Scope::to_string),
+        from: match plan.lender(served) {
+            Some(loan) => Some(loan.zone.clone()),
+            None => level.and_then(|level| scope.chain.get(level)).map(Scope::to_string),
+        },
         addresses: served.nodes().iter().map(|node| node.address).collect(),
         ttl: served.ttl().map(|ttl| ttl.seconds),
         ttl_reason: served.ttl().map(|ttl| ttl.reason.to_string()),
@@ -206,6 +212,7 @@ fn passed_level(plan: &ZonePlan, scope: &Scope, level: usize, is_of_family: impl
         (0, _) => "no node is known there".to_owned(),
         (1, 0) => "its only node is out".to_owned(),
         (all, 0) => format!("all {all} nodes are out"),
+        (all, _) if plan.lent.is_some() => format!("none of {all} nodes is heard"),
         (all, some) => format!("{some} of {all} nodes are in"),
     };
     LevelStory { level: level + 1, scope: scope.to_string(), nodes: members.len(), why }
@@ -230,13 +237,29 @@ fn nodes(plan: &ZonePlan, scope: &ScopePlan, view: usize) -> Vec<NodeStory> {
             port: seen.port,
             place: node.place(),
             is_in,
-            why: plan.verdicts.get(node.address).map_or_else(String::new, Verdict::to_string),
+            why: why(plan, node.address),
             weight: if is_in { plan.weight(node.address) } else { None },
             slow_start_until: ramp.map(|ramp| ramp.until),
         });
     }
+    for (address, node) in served {
+        if let Some(loan) = plan.lent.as_ref().filter(|_| !plan.topology.members.contains_key(&address)) {
+            let (place, why) = (node.place(), format!("lent by {}", loan.zone));
+            let seen = plan.seen(view, address);
+            let (seen, port) = (seen.is_mapped.then_some(seen.address), Some(loan.port));
+            let (is_in, weight, slow_start_until) = (true, Some(1.0), None);
+            nodes.push(NodeStory { address, seen, port, place, is_in, why, weight, slow_start_until });
+        }
+    }
     nodes.sort_by_key(|node| !node.is_in);
     nodes
+}
+
+/// Why a node is in or out.
+fn why(plan: &ZonePlan, node: IpAddr) -> String {
+    let Some(verdict) = plan.verdicts.get(node) else { return String::new() };
+    let is_given_up = plan.lent.is_some() && verdict.is_eligible();
+    if is_given_up { format!("{verdict}, but nobody of its zone is heard") } else { verdict.to_string() }
 }
 
 /// The deepest level of the chain that any family is served from.
@@ -251,6 +274,10 @@ impl FamilyStory {
         let FamilyStory { rtype, answer, .. } = self;
         match (*answer, self.level, &self.from) {
             ("absent", ..) => format!("{rtype}: none in this scope"),
+            ("lent", _, Some(zone)) => {
+                let plural = if self.addresses.len() == 1 { "" } else { "s" };
+                format!("{rtype}: lent by {zone}, {} node{plural}", self.addresses.len())
+            }
             (_, Some(level), Some(from)) => {
                 let plural = if self.addresses.len() == 1 { "" } else { "s" };
                 format!("{rtype}: level {level} of {levels} ({from}), {} node{plural}, {answer}", self.addresses.len())
@@ -295,7 +322,8 @@ impl NodeStory {
         match (self.seen, self.port) {
             (Some(seen), Some(port)) => line.push_str(&format!(", seen at {seen}, port {port}")),
             (Some(seen), None) => line.push_str(&format!(", seen at {seen}")),
-            (None, _) => {}
+            (None, Some(port)) => line.push_str(&format!(", port {port}")),
+            (None, None) => {}
         }
         if let (Some(until), Some(weight)) = (self.slow_start_until, self.weight) {
             let until = rfc3339_seconds(until);

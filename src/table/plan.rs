@@ -10,7 +10,7 @@ use std::{
 use super::{ScopeNames, scope_names};
 use crate::{
     config::ZoneConfig,
-    model::{ClusterView, Demand, Meter, Node, Source, Topology},
+    model::{ClusterView, Demand, Loan, Meter, Node, Source, Topology},
     plan::{Census, FULL_SHARE, Family, FamilyPlan, Ramps, ScopePlan, Seen, Verdicts, View, Views},
     zone::file::StaticZone,
 };
@@ -46,6 +46,8 @@ pub struct ZonePlan {
     pub verdicts: Verdicts,
     /// Nodes that are in, and do not have their full share yet.
     pub ramps: Ramps,
+    /// The nodes of another zone, where some of them are answered because this zone has none.
+    pub lent: Option<Arc<Loan>>,
     /// Every node known, and every scope ever seen.
     pub topology: Arc<Topology>,
     /// The topology is from the state file: discovery has not succeeded since the start.
@@ -104,8 +106,10 @@ impl ZonePlan {
         let changed = (0..views.count()).filter(|number| views.changes_family(*number, &view.topology));
         let scopes_seen = changed.map(|number| (number, seen(&number))).collect();
         let changes = [view.overrides.next_change(view.now), step, census.next_change()];
+        let scopes = scopes(&census);
         ZonePlan {
-            scopes: scopes(&census),
+            lent: view.loan.clone().filter(|_| scopes.iter().any(ScopePlan::is_lent)),
+            scopes,
             scopes_seen,
             views,
             next_change: NextChange(changes.into_iter().flatten().min()),
@@ -145,7 +149,12 @@ impl ZonePlan {
 
     /// Whether all of a chain's answers are believed to be stale: remembered from an earlier run, or last known good.
     pub fn is_stale(&self, scope: &ScopePlan) -> bool {
-        self.remembered || scope.is_stale()
+        self.remembered && !scope.is_lent() || scope.is_stale()
+    }
+
+    /// The zone whose nodes a chain's answers of one family are, where they are not this zone's.
+    pub fn lender(&self, family: &FamilyPlan) -> Option<&Loan> {
+        self.lent.as_deref().filter(|_| family.is_lent())
     }
 
     /// TTL of a chain's answers of both families together, seconds: the least of those whose nodes are in them.
@@ -167,9 +176,16 @@ impl ZonePlan {
 
     /// Whether the zone has anything to answer for its cluster.
     pub fn is_ready(&self) -> bool {
-        self.scopes
-            .iter()
-            .any(|scope| [&scope.v4, &scope.v6].into_iter().any(|family| matches!(family, FamilyPlan::Serve { .. })))
+        self.any_family(|family| matches!(family, FamilyPlan::Serve { .. }))
+    }
+
+    /// Whether it has that of its own.
+    pub fn has_own(&self) -> bool {
+        self.any_family(|family| matches!(family, FamilyPlan::Serve { .. }) && !family.is_lent())
+    }
+
+    fn any_family(&self, is_such: impl Fn(&FamilyPlan) -> bool) -> bool {
+        self.scopes.iter().any(|scope| [&scope.v4, &scope.v6].into_iter().any(&is_such))
     }
 }
 

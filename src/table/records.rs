@@ -98,7 +98,8 @@ pub(super) fn node_names(
         let addresses = seen_addresses(apex, &seen, ttl);
         Some(Arc::new(NodeName { name, seen, addresses }))
     };
-    let addresses = plan.topology.members.keys();
+    let lent = plan.lent.iter().flat_map(|loan| &loan.nodes).map(|node| &node.address);
+    let addresses = plan.topology.members.keys().chain(lent);
     addresses.filter_map(|address| Some((*address, name_of(address)?))).collect()
 }
 

@@ -59,14 +59,23 @@ impl Remark {
     /// | a lower level of the chain | 0, `dc1/rack1: level 2 of 2 (dc1)` |
     /// | the last known good nodes | 3, `dc1/rack1: last known, level 1 of 2 (dc1/rack1)` |
     /// | nodes of an earlier run | 3, `dc1/rack1: remembered, level 1 of 2 (dc1/rack1)` |
+    /// | another zone's nodes | 0, `lent by other.example, for dc1/rack1` |
     /// | nothing was ever known | 14, `dc1/rack1: no node known yet` |
-    pub(super) fn of(chain: &[Scope], plan: &FamilyPlan, is_remembered: bool) -> Option<Remark> {
+    ///
+    /// What is lent is not stale (3): these nodes serve. Nor is it forged (4) or synthesized (29): the operator's chain
+    /// goes on in another zone, and as for its lower levels there is no code.
+    pub(super) fn of(chain: &[Scope], plan: &FamilyPlan, is_remembered: bool, lender: Option<&str>) -> Option<Remark> {
         let scope = chain.first()?;
         let FamilyPlan::Serve { level, serving, .. } = plan else {
             let text = format!("{scope}: no node known yet");
             return (*plan == FamilyPlan::Unready).then(|| Remark::new(RemarkCode::NotReady, &text));
         };
         let (code, what) = match (serving, level) {
+            (Serving::Lent, _) => {
+                // The zone first: names of scopes may be long, and the text is cut.
+                let text = format!("lent by {}, for {scope}", lender.unwrap_or_default());
+                return Some(Remark::new(RemarkCode::Other, &text));
+            }
             (Serving::LastKnown, _) => (RemarkCode::Stale, "last known, "),
             (Serving::Live, _) if is_remembered => (RemarkCode::Stale, "remembered, "),
             (Serving::Live, 0) => return None,

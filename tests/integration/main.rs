@@ -15,6 +15,7 @@ mod docs;
 mod edns;
 mod encrypted;
 mod explain;
+mod fallback_zones;
 mod fuzz_corpus;
 mod gdnsd;
 mod health;

@@ -66,6 +66,11 @@ fn about_zones(zones: &[(String, &Arc<CompiledZone>)], to: &mut Families<'_>) ->
         "Whether the servers ignore datacenters and racks: each name is the whole cluster",
         &|zone| flag(zone.plan.flat),
     )?;
+    tell(
+        "alternator_dns_zone_lent",
+        "Whether nodes of another zone are answered (fallback_zone), because none of this one serves",
+        &|zone| flag(zone.plan.lent.is_some()),
+    )?;
     tell("alternator_dns_zone_panic", "Whether so many nodes are silent that the prober is distrusted", &|zone| {
         flag(zone.plan.panic)
     })
@@ -111,7 +116,8 @@ fn scopes(zones: &[(String, &Arc<CompiledZone>)], to: &mut Families<'_>) -> fmt:
     };
     tell(
         "alternator_dns_fallback_level",
-        "Level of its chain that a scope is answered from; 0 = its own nodes; not there while it has no answer",
+        "Level of its chain that a scope is answered from; 0 = its own nodes, one beyond the last = another zone's; not \
+         there while it has no answer",
         &|plan| if let FamilyPlan::Serve { level, .. } = plan { Some(*level as f64) } else { None },
     )?;
     tell(

@@ -1,7 +1,7 @@
 // What has to be seen first: one sentence on everything, and a banner for each thing that is wrong or by hand.
 
 import { element, reconcile, setAttribute, setText } from "./dom.js";
-import { isFallback, isLastKnown, isOwn } from "./names.js";
+import { isFallback, isLastKnown, isLent, isOwn } from "./names.js";
 import { count, overrideText, some, span } from "./words.js";
 
 // Overrides named in their banner.
@@ -48,6 +48,9 @@ function zoneBanners(zone, several) {
     if (zone.panic) {
         add("panic", "bad", "Panic", "More nodes are silent to this server than can be true while the cluster lists them: its own " +
             "network is suspected, and silent nodes are answered as if they were up.");
+    }
+    if (zone.lent_by) {
+        add("lent", "bad", "Lent", `No node of this zone serves: those of ${zone.lent_by} are answered (fallback_zone).`);
     }
     const known = (zone.scopes ?? []).filter(isLastKnown);
     if (known.length > 0) {
@@ -107,9 +110,12 @@ export function summary(status) {
 function elsewhere(scopes) {
     const lastKnown = scopes.filter(isLastKnown).length;
     const fallback = scopes.filter(isFallback).length;
-    const without = scopes.filter((scope) => !isOwn(scope) && !isFallback(scope) && !isLastKnown(scope)).length;
+    const lent = scopes.filter(isLent).length;
+    const answered = (scope) => isOwn(scope) || isFallback(scope) || isLastKnown(scope) || isLent(scope);
+    const without = scopes.filter((scope) => !answered(scope)).length;
     const texts = [];
     if (lastKnown > 0) texts.push(`${count(lastKnown, "name")} answered with the last nodes known`);
+    if (lent > 0) texts.push(`${count(lent, "name")} answered with another zone's nodes`);
     if (fallback > 0) texts.push(`${count(fallback, "name")} in fallback`);
     if (without > 0) texts.push(`${count(without, "name")} without an answer`);
     return texts;

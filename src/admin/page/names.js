@@ -49,6 +49,9 @@ const families = (scope) => [scope.a, scope.aaaa].filter((family) => family && f
 // Answered, in a family, with nodes of which none is live.
 export const isLastKnown = (scope) => families(scope).some((family) => family.serving === "last_known");
 
+// Answered, in a family, by another zone's nodes.
+export const isLent = (scope) => families(scope).some((family) => family.serving === "lent");
+
 // Answered, in a family, by live nodes of another scope.
 export const isFallback = (scope) => families(scope).some((family) => family.serving === "live" && family.level > 0);
 
@@ -92,6 +95,7 @@ function familyText(family, scope) {
     if (!family || family.serving === "absent") return ["–", null];
     if (family.serving === "unready") return ["nothing known yet: SERVFAIL", "bad"];
     const number = count(family.nodes?.length ?? 0, "node");
+    if (family.serving === "lent") return [`another zone's: ${number}`, "bad"];
     if (family.serving === "last_known") return [`last known good: ${number}, stale`, "bad"];
     if (family.level > 0) return [`${family.from}: ${number}, fallback ${family.level} of ${scope.chain.length - 1}`, "warn"];
     return [`own: ${number}`, null];

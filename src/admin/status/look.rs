@@ -168,6 +168,7 @@ impl ZoneStatus {
             tls: sight.and_then(|sight| sight.identity.told()),
             unverified: sight.is_some_and(|sight| sight.identity.is_unverified()),
             source: source.to_owned(),
+            lent_by: plan.lent.as_ref().map(|loan| loan.zone.clone()),
             shares_with: sight.map(|sight| sight.shares_with.clone()).unwrap_or_default(),
             discovery: sight.map(DiscoveryStatus::of).unwrap_or_default(),
             ttl: u32::try_from(zone.source.config.ttl.as_secs()).unwrap_or(u32::MAX),
@@ -246,10 +247,15 @@ fn family(zone: &CompiledZone, plan: &ZonePlan, scope: &ScopePlan, family: &Fami
     let ttl = plan.family_ttl(&zone.source, family);
     match family {
         FamilyPlan::Serve { level, nodes, serving, .. } => FamilyStatus {
-            level: Some(*level),
+            level: (!family.is_lent()).then_some(*level),
             from: scope.chain.get(*level).map(Scope::to_string),
             nodes: nodes.iter().map(|node| node.address.to_string()).collect(),
-            serving: if *serving == Serving::Live { "live" } else { "last_known" }.to_owned(),
+            serving: match serving {
+                Serving::Live => "live",
+                Serving::LastKnown => "last_known",
+                Serving::Lent => "lent",
+            }
+            .to_owned(),
             ttl,
         },
         FamilyPlan::Unready => FamilyStatus { serving: "unready".to_owned(), ttl, ..FamilyStatus::default() },

@@ -119,6 +119,8 @@ pub struct ZoneStatus {
     pub shares_with: Vec<String>,
     /// How nodes are found.
     pub discovery: DiscoveryStatus,
+    /// The zone whose nodes are answered, because none of this one serves.
+    pub lent_by: Option<String>,
     /// TTL of addresses as configured, seconds.
     pub ttl: u32,
     /// Who is given which addresses of the nodes; the first is everybody's. Empty where there are no rules for it.
@@ -239,13 +241,13 @@ pub struct ScopeStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FamilyStatus {
-    /// Level of the chain in use; 0 = its own. `None` = there is no answer.
+    /// Level of the chain in use; 0 = its own. `None` = there is no answer, or another zone's.
     pub level: Option<usize>,
     /// The scope of that level.
     pub from: Option<String>,
     /// The nodes answered.
     pub nodes: Vec<String>,
-    /// `live`, `last_known` (stale), `unready` (SERVFAIL), `absent` (NODATA).
+    /// `live`, `last_known` (stale), `lent` (by another zone), `unready` (SERVFAIL), `absent` (NODATA).
     pub serving: String,
     /// TTL of the answers, seconds.
     pub ttl: u32,

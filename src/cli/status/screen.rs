@@ -133,6 +133,10 @@ fn about_zone(zone: &ZoneStatus, rates: &Rates, clock: &Clock, paint: Paint) -> 
             lines.push(format!("  {}", paint.alarm(alarm)));
         }
     }
+    if let Some(lender) = &zone.lent_by {
+        let text = format!("LENT: no node of this zone serves; those of {} are answered", clean(lender));
+        lines.push(format!("  {}", paint.alarm(&text)));
+    }
     if !zone.shares_with.is_empty() {
         lines.push(format!("  one cluster with {}", clean(&zone.shares_with.join(", "))));
     }

@@ -13,7 +13,7 @@ use super::{
     Compiler,
 };
 use crate::{
-    model::Scope,
+    model::{Node, Scope},
     plan::{Family, FamilyPlan, Nodes, ScopePlan, Weights},
 };
 
@@ -69,8 +69,9 @@ impl Compiler<'_> {
         [Family::V4, Family::V6].map(|family| match scope.family(family) {
             FamilyPlan::Absent => None,
             FamilyPlan::Unready => Some(Answer::Unready(self.remark(scope, family))),
-            FamilyPlan::Serve { level, nodes, weights, ttl, .. } => {
-                let deck = self.deck((view, &scope.chain[*level], family), nodes, weights, ttl.seconds);
+            plan @ FamilyPlan::Serve { nodes, weights, ttl, .. } => {
+                let from = scope.source(plan).unwrap_or(&Scope::Cluster);
+                let deck = self.deck((view, from, family), nodes, weights, ttl.seconds);
                 let remark = self.remark(scope, family);
                 let is_same = |answer: &&Answer| {
                     let Answer::Dealt(index) = answer else { return false };
@@ -90,7 +91,9 @@ impl Compiler<'_> {
 
     /// What is to be said of a chain's answers of one family.
     fn remark(&self, scope: &ScopePlan, family: Family) -> Option<Arc<Remark>> {
-        Remark::of(&scope.chain, scope.family(family), self.plan.remembered).map(Arc::new)
+        let plan = scope.family(family);
+        let lender = self.plan.lender(plan).map(|loan| &*loan.zone);
+        Remark::of(&scope.chain, plan, self.plan.remembered, lender).map(Arc::new)
     }
 
     /// Where these nodes are seen in a view; `None` where all are at their own addresses.
@@ -175,8 +178,13 @@ impl Compiler<'_> {
 
     /// The ports of the nodes of a list of services, in its order.
     fn ports(&self, plan: &ZonePlan, view: usize, scope: &ScopePlan) -> Vec<u16> {
-        let port = |address| plan.seen(view, address).port.unwrap_or(self.source.config.cluster.port);
-        scope.best_nodes().map(|node| port(node.address)).collect()
+        let of_family = |family| {
+            // Routes are of the zone's own cluster.
+            let lent = plan.lender(family).map(|loan| loan.port);
+            let own = move |node: &Node| plan.seen(view, node.address).port.unwrap_or(self.source.config.cluster.port);
+            family.nodes().iter().map(move |node| lent.unwrap_or_else(|| own(node)))
+        };
+        scope.best_families().flat_map(of_family).collect()
     }
 
     fn services_body(&self, scope: &ScopePlan, ttl: u32, ports: &[u16]) -> Body {
