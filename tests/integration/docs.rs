@@ -199,9 +199,11 @@ fn the_program_understands_every_command_of_the_readme() {
             "compare",
             "config",
             "demo",
+            "discover",
             "drain",
             "explain",
             "force-up",
+            "health",
             "overrides",
             "reload",
             "serve",
@@ -257,7 +259,14 @@ fn every_variable_and_option_that_the_texts_name_exists() {
                     && option.starts_with(|c: char| c.is_ascii_lowercase())
                     && option.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
                 // Of ScyllaDB, and an alias of a datacenter's name.
-                let is_foreign = matches!(option, "broadcast_rpc_address" | "aws_us_east_1");
+                let is_foreign = matches!(
+                    option,
+                    "broadcast_rpc_address"
+                        | "aws_us_east_1"
+                        | "alternator_enforce_authorization"
+                        | "salted_hash"
+                        | "require_client_auth"
+                );
                 if (code.contains(" = ") || looks_like_one) && !is_foreign {
                     assert!(exists(option), "{file}: there is no option {code}");
                 }
@@ -276,7 +285,7 @@ fn every_default_that_the_readme_names_is_the_default() {
         "datacenter_failover = true",
         "preferred_datacenter = \"dc1\"",
         "preferred_rack = \"rack1\"",
-        "scheme = \"https\"",
+        "resolve_hostnames = true",
     ];
     let mut checked = 0;
     for (_, section) in sections(&text("README.md")).into_iter().filter(|(heading, _)| heading != SDK_SECTION) {
