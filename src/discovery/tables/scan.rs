@@ -133,8 +133,13 @@ impl<N: Network> Scan<'_, N> {
             None => match self.table(table).await {
                 Err(failure @ TableFailure::Node(_)) => return Err(failure),
                 answer => {
-                    // What a node runs changes by a restart alone; the other tables tell of changes.
-                    if answer.is_err() || table == Table::Versions {
+                    let lasts = match &answer {
+                        // What a node runs changes by a restart alone; the other tables tell of changes.
+                        Ok(_) => table == Table::Versions,
+                        // Too many requests at this moment, say, or a clock just set right, are over with the next one.
+                        Err(failure) => matches!(failure, TableFailure::Missing { .. } | TableFailure::Denied { .. }),
+                    };
+                    if lasts {
                         self.reader.known.put(self.node, table, answer.clone());
                     }
                     answer

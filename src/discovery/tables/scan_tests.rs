@@ -124,12 +124,15 @@ async fn a_table_without_end_is_given_up() {
     let key = |number: usize| json!({"peer": {"S": number.to_string()}});
     node.say("peers", [ok(json!({"Items": [], "LastEvaluatedKey": key(1)}))]);
     assert_eq!(unreadable(&node).await, "a page of system.peers leads to itself");
-    node.say("peers", (0..).map(|at| ok(json!({"Items": [], "LastEvaluatedKey": key(at)}))).take(1000));
+    node.say("peers", (0..).map(|at| ok(json!({"Items": [], "LastEvaluatedKey": key(at)}))).take(MAX_PAGES + 1));
     node.asked();
     assert_eq!(unreadable(&node).await, "system.peers has more than 100 pages");
     assert_eq!(node.asked().len(), 1 + MAX_PAGES);
     let many: Vec<_> = (0..1000).map(peer).collect();
-    node.say("peers", (0..).map(|at| ok(json!({"Items": many, "LastEvaluatedKey": key(at)}))).take(1000));
+    node.say(
+        "peers",
+        (0..).map(|at| ok(json!({"Items": many, "LastEvaluatedKey": key(at)}))).take(MAX_ROWS / 1000 + 1),
+    );
     assert_eq!(unreadable(&node).await, "system.peers has more than 10000 rows");
 }
 
@@ -161,6 +164,10 @@ async fn a_table_that_is_not_there_is_asked_for_once_a_while() {
         assert_eq!((view.unread, view.nodes.len()), (vec![expected], 1), "told as long as it is so");
         assert_eq!(node.asked().len(), asked);
     }
+    sleep(Duration::from_secs(60)).await;
+    node.say("topology", [error("RequestLimitExceeded", "too many in-flight requests"), ok(json!({"Items": []}))]);
+    assert_eq!(node.read(&reader).await.unwrap().unread.len(), 1);
+    assert_eq!(node.read(&reader).await.unwrap().unread, [], "asked for again at once");
     node.say("cluster_status", [error("ResourceNotFoundException", "Requested resource not found")]);
     let missing = TableFailure::Missing { table: "system.cluster_status" };
     assert_eq!(node.read(&reader).await, Err(missing), "not without this one");
