@@ -61,7 +61,7 @@ pub enum IdentityError {
         /// The key that names it.
         key: &'static str,
         /// What is wrong with it.
-        error: FileError,
+        error: Box<FileError>,
     },
     /// There is nobody to believe.
     #[error(
@@ -75,6 +75,10 @@ pub enum IdentityError {
 }
 
 impl IdentityError {
+    fn of(key: &'static str, error: FileError) -> Self {
+        IdentityError::File { key, error: Box::new(error) }
+    }
+
     /// The key of `[cluster]` that would mend it.
     pub fn key(&self) -> &'static str {
         match self {
@@ -100,7 +104,7 @@ impl NodeIdentity {
         let trust = read_trust(&settings).map_err(|error| problems.push(error));
         let own = settings.client.as_ref().and_then(|client| {
             let read = read_pair(&client.certificate, &client.key, "client's");
-            read.map_err(|error| problems.push(IdentityError::File { key: "client_cert", error })).ok()
+            read.map_err(|error| problems.push(IdentityError::of("client_cert", error))).ok()
         });
         let name = settings.server_name.clone().and_then(|name| {
             let parsed = ServerName::try_from(name.clone());
@@ -240,7 +244,7 @@ fn read_trust(settings: &NodeTls) -> Result<Trust, IdentityError> {
         return Ok(Trust::Anybody);
     }
     match &settings.ca_file {
-        Some(path) => read_named(path).map_err(|error| IdentityError::File { key: "ca_file", error }),
+        Some(path) => read_named(path).map_err(|error| IdentityError::of("ca_file", error)),
         None => read_system(),
     }
 }

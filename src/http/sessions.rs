@@ -20,7 +20,7 @@ use rustls::{
 };
 
 /// How long sessions of a node are resumed until its certificate is looked at again. With the default interval of
-/// probes, one handshake in a hundred is a full one; and a certificate that has expired is noticed soon after those
+/// probes, one handshake in sixty is a full one; and a certificate that has expired is noticed soon after those
 /// clients notice that know no session.
 pub const VERIFY_EVERY: Duration = Duration::from_secs(60);
 

@@ -180,7 +180,7 @@ async fn a_node_that_signed_for_itself_is_believed_by_its_own_certificate_alone(
     let folder = Folder::new();
     for is_ca in [IsCa::NoCa, IsCa::Ca(rcgen::BasicConstraints::Unconstrained)] {
         let mut params = params(&["127.0.0.1"]);
-        params.is_ca = is_ca.clone();
+        params.is_ca = is_ca;
         let (own, other) = (Issued::self_signed(&params), Issued::self_signed(&params));
         let tls = NodeTls { ca_file: Some(folder.put("own.pem", &own.pem)), ..NodeTls::default() };
         assert_eq!(asked(own.server(), &tls).await, Ok(200));
