@@ -7,14 +7,14 @@ use alternator_dns::{
     model::Prefix,
     reload::Applied,
     server::Outcome,
-    sim::{Cluster, ClusterSpec},
+    sim::{ClientRoute, Cluster, ClusterSpec, NodeSpec},
 };
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use serde_json::Value;
 use tokio::{net::UdpSocket, time::timeout};
 
 use crate::support::{
-    Http, Load, PATIENCE, Reply, Sample, TestServer, ZONE, cluster, eventually, ip,
+    Http, Load, PATIENCE, PROGRAM, Reply, Sample, TestServer, ZONE, cluster, eventually, ip,
     packet::{proxied, query, question},
     set, steady,
 };
@@ -323,5 +323,86 @@ async fn a_zone_that_knows_no_node_yet_is_not_ready_in_any_view() {
     for from in [OUTER, OTHER] {
         let reply = server.dig("", RecordType::A).from(from).edns(1232).ask().await;
         assert_eq!((reply.rcode(), reply.options().len()), (ResponseCode::ServFail, 1), "{from}: and says why");
+    }
+}
+
+#[tokio::test]
+async fn client_routes_of_the_cluster_lead_to_one_address_and_many_ports() {
+    let nodes: Vec<NodeSpec> = [("rack1", 1), ("rack1", 2), ("rack2", 3)]
+        .map(|(rack, last)| NodeSpec::new(ip(&format!("127.68.9.{last}")), "dc1", rack))
+        .into();
+    let route = |node: &NodeSpec, connection: &str, port: u16| ClientRoute {
+        connection_id: connection.to_owned(),
+        host_id: node.host_id.clone(),
+        address: "198.51.100.50".to_owned(),
+        alternator_port: Some(port),
+        ..ClientRoute::default()
+    };
+    let routes = [route(&nodes[0], "link-1", 9001), route(&nodes[1], "link-1", 9002), route(&nodes[2], "link-2", 9999)];
+    let third = route(&nodes[2], "link-1", 9003);
+    let cluster = Cluster::start(ClusterSpec::new(nodes).client_routes(routes)).await.unwrap();
+    let server = TestServer::over(&cluster, |zone| {
+        steady(zone);
+        zone.address_map = vec![AddressRule {
+            clients: Some(vec![prefix("127.69.1.0/24")]),
+            to: Mapping::Routes("link-1".to_owned()),
+        }];
+    })
+    .await;
+    let own = ["127.68.9.1", "127.68.9.2", "127.68.9.3"];
+    server.answers("", &own).await;
+    let link = async |name: &str| addresses(&server, OUTER, name).await;
+    let ports = async || {
+        let reply = ask(&server, OUTER, "_alternator._tcp", RecordType::SRV).await;
+        let data = |record: &hickory_proto::rr::Record| record.data.to_string();
+        let ports = reply.answers().iter().map(data).map(|data| data.split(' ').nth(2).unwrap().parse().unwrap());
+        ports.collect::<BTreeSet<u16>>()
+    };
+    let port = cluster.port();
+    eventually(async || link("").await, |found| *found == set(&["198.51.100.50", own[2]])).await;
+    assert_eq!(link("dc1.rack1").await, set(&["198.51.100.50"]));
+    assert_eq!((link("n-127-68-9-2").await, link("n-127-68-9-3").await), (set(&["198.51.100.50"]), set(&[own[2]])));
+    assert_eq!(ports().await, [9001, 9002, port].into());
+    let explained = server.dig("_explain", RecordType::TXT).from(OUTER).tcp().ask().await.texts();
+    for expected in ["view: node 127.68.9.3 is not mapped: its own address", "seen at 198.51.100.50, port 9001"] {
+        assert!(explained.iter().any(|line| line.contains(expected)), "{expected:?} in {explained:#?}");
+    }
+    // The table changes, and so do the answers.
+    let (connection, host) = (third.connection_id.clone(), third.host_id.clone());
+    cluster.set_client_route(third);
+    eventually(async || link("").await, |found| *found == set(&["198.51.100.50"])).await;
+    assert_eq!(ports().await, [9001, 9002, 9003].into());
+    cluster.remove_client_route(&connection, &host);
+    eventually(async || link("").await, |found| *found == set(&["198.51.100.50", own[2]])).await;
+    // Nobody else sees any of it.
+    assert_eq!(addresses(&server, OTHER, "").await, set(&own));
+}
+
+#[test]
+fn the_configuration_file_says_who_sees_what() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    let text = r#"
+        [zones."alternator.local".cluster]
+        seeds = ["10.0.0.1"]
+        [[zones."alternator.local".address_map]]
+        clients = ["203.0.113.0/24", "2001:db8::/32"]
+        from = "10.0.0.0/24"
+        to = "198.51.100.0/24"
+        [[zones."alternator.local".address_map]]
+        client_routes = "link-1"
+    "#;
+    std::fs::write(&file, text).unwrap();
+    for (client, expected) in [
+        ("203.0.113.7", "view: rules for clients of 203.0.113.0/24"),
+        ("::ffff:203.0.113.7", "view: rules for clients of 203.0.113.0/24"),
+        ("2001:db8::7", "view: rules for clients of 2001:db8::/32"),
+        ("10.0.0.7", "view: no rule for clients of 10.0.0.7: rules for everybody"),
+    ] {
+        let mut command = std::process::Command::new(PROGRAM);
+        command.args(["explain", ZONE, "--offline", "--client", client, "--config"]).arg(&file);
+        let output = command.output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && told.contains(expected), "{client}: {told}");
     }
 }
