@@ -91,6 +91,8 @@ pub struct List {
     pub skipped: usize,
     /// The first of them, shortened.
     pub example: Option<String>,
+    /// Those of them that are host names, in lower case, without port.
+    pub hosts: BTreeSet<String>,
 }
 
 impl List {
@@ -135,6 +137,7 @@ impl<'de> Visitor<'de> for ListVisitor {
                 }
                 None => {
                     list.skipped += 1;
+                    list.hosts.extend(host_of(&entry));
                     list.example.get_or_insert_with(|| entry.chars().take(EXAMPLE_CHARS).collect());
                 }
             }
@@ -195,6 +198,38 @@ fn address_of(entry: &str) -> Option<IpAddr> {
     is_usable_address(address).then_some(address)
 }
 
+/// Octets of a host name, and of one of its labels (RFC 1035, section 2.3.4).
+const MAX_HOST: usize = 253;
+const MAX_LABEL: usize = 63;
+
+/// The host name an entry is, if it is one. A port is dropped. A node without an address for clients is listed by its
+/// host id, which is no name of a host.
+fn host_of(entry: &str) -> Option<String> {
+    let entry = entry.trim();
+    let name = match entry.split_once(':') {
+        Some((name, port)) => port.parse::<u16>().ok().map(|_| name)?,
+        None => entry,
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // The last label of an address is a number, and of no name (RFC 1123, section 2.1).
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name =
+        name.len() <= MAX_HOST && name.split('.').all(is_label) && !name.rsplit('.').next().is_none_or(is_number);
+    (is_name && !is_uuid(name)).then(|| name.to_ascii_lowercase())
+}
+
+/// Whether a text is a UUID.
+fn is_uuid(text: &str) -> bool {
+    let parts: Vec<usize> = text.split('-').map(str::len).collect();
+    parts == [8, 4, 4, 4, 12] && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +263,19 @@ mod tests {
         assert_eq!(list.skipped, 15);
         assert_eq!(list.example.as_deref(), Some(""));
         assert!(!list.is_empty() && ok("[]").unwrap().is_empty());
+    }
+
+    #[test]
+    fn host_names_are_told_from_what_is_none() {
+        let list = ok(
+            r#"["node1.example.com", "Node2.Example.COM.", "node3:9000", "node_4", "10.0.0.1", "10.0.0", "1234",
+            "7fb6a1d6-5f0e-4a83-a2a2-0c3d4b4f2f5c", "", "a..b", "-a", "a b", "node5:99999", "[node6]", "n\u00e9", "10.0.0.5:"]"#,
+        );
+        let list = list.unwrap();
+        assert_eq!(list.hosts, ["node1.example.com", "node2.example.com", "node3", "node_4"].map(String::from).into());
+        assert_eq!((list.addresses.len(), list.skipped), (1, 15));
+        assert!(ok(&format!(r#"["{}"]"#, "a".repeat(64))).unwrap().hosts.is_empty());
+        assert!(ok(&format!(r#"["{}"]"#, "a.".repeat(200))).unwrap().hosts.is_empty());
     }
 
     #[test]

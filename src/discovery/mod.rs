@@ -11,13 +11,17 @@
 //! | home | the datacenter whose members a node votes on: named, nameless or not known yet (`membership`) |
 //! | vote | one observer's answer about a home; half of them keep a member, more than half make one (`merge`, `groups`) |
 //! | removal cap | more of a scope than this leaves only by a second round (`removal`) |
+//! | view, turn | what an observer's tables tell (`tables`); when they are read in a visit (`views`) |
+//! | basis | what discovery goes by: tables, or lists, and why (`basis`) |
+//! | hearsay | what views tell of a member's state, and how well that is founded (`told`) |
 //! | legacy | of a server: ignores `dc` and `rack`, and always tells its own datacenter |
 //! | flat | of a cluster: all servers are legacy, so that no node's place is known |
 //!
-//! `membership`, `merge`, `removal` and `groups` are pure; `network` is the only part that touches one.
+//! `membership`, `merge`, `removal`, `told` and `groups` are pure; `network` is the only part that touches one.
 
 mod basis;
 mod groups;
+mod hosts;
 mod localnodes;
 mod look;
 mod membership;

@@ -203,13 +203,17 @@ impl Observers {
         self.0.values().any(|record| record.tables.readable)
     }
 
-    /// Why the tables of nodes cannot be read: what most of them say.
+    /// Why the tables of nodes cannot be read: what most of them say. What any request may fail with counts only where
+    /// nobody says anything better.
     pub(super) fn why_unread(&self) -> Option<&TableFailure> {
-        let mut counts: BTreeMap<String, (usize, &TableFailure)> = BTreeMap::new();
+        let mut counts: BTreeMap<String, (bool, usize, &TableFailure)> = BTreeMap::new();
         for failure in self.0.values().filter_map(|record| record.tables.failure.as_ref()) {
-            counts.entry(kind(failure)).or_insert((0, failure)).0 += 1;
+            let says_why = !matches!(failure, TableFailure::Node(_));
+            counts.entry(kind(failure)).or_insert((says_why, 0, failure)).1 += 1;
         }
-        counts.into_values().rev().max_by_key(|(count, _)| *count).map(|(_, failure)| failure)
+        // The first by name among equals, so that it does not change from round to round.
+        let best = counts.into_values().rev().max_by_key(|(says_why, count, _)| (*says_why, *count));
+        best.map(|(.., failure)| failure)
     }
 
     /// Tells once per node that its lists hold odd entries.

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::{
     basis::{Basis, Means},
+    hosts::Hosts,
     membership::Membership,
     merge::{self, Change, Changes, Round, Rules},
     names::Names,
@@ -92,6 +93,7 @@ pub(super) struct Poller<N> {
     pub(super) membership: Membership,
     pub(super) observers: Observers,
     pub(super) seeds: Seeds,
+    pub(super) hosts: Hosts,
     pub(super) gathering: Gathering,
     /// Number of the round, from 1.
     pub(super) round: u64,
@@ -126,6 +128,7 @@ impl<N: Network> Poller<N> {
             rules: Rules { fall: options.fall, removal_cap: options.cluster.removal_cap },
             observers: Observers::default(),
             seeds: Seeds::new(options.cluster.seeds.clone()),
+            hosts: Hosts::default(),
             cluster: options.cluster,
             gathering: Gathering::new(),
             round: 0,

@@ -105,7 +105,7 @@ impl<N: Network> Poller<N> {
         let mut next_wave = Instant::now() + hedge;
         loop {
             self.dispatch();
-            if self.gathering.open.is_empty() {
+            if self.gathering.open.is_empty() && !self.hosts.holds_answers() {
                 if self.send_waves(WANTED) {
                     continue;
                 }
@@ -126,6 +126,7 @@ impl<N: Network> Poller<N> {
                 }
             }
         }
+        self.release_answers(true);
         let gathering = std::mem::replace(&mut self.gathering, Gathering::new());
         let flat = self.observers.flat().filter(|flat| *flat || self.tells_places(&gathering));
         let Gathering { answers, views, .. } = gathering;
@@ -368,6 +369,7 @@ impl<N: Network> Poller<N> {
                 self.observers.end(observer, failure.as_ref());
                 self.gathering.open.remove(&observer);
             }
+            Event::Host { name, result } => self.take_host(&name, result),
             Event::Resolved(resolved) => {
                 if resolved.result.is_err() {
                     add(&self.stats.unresolved_seeds, 1);
@@ -381,10 +383,9 @@ impl<N: Network> Poller<N> {
 
     fn take_answer(&mut self, observer: IpAddr, question: Question, list: List, at: Instant) {
         add(&self.stats.answers, 1);
-        add(&self.stats.skipped_entries, list.skipped);
         self.observers.report_skips(observer, &list);
         if at.elapsed() <= LATE_ANSWER {
-            self.note_answer(observer, question, list.addresses);
+            self.take_list(observer, question, list, at);
         }
     }
 

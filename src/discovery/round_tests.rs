@@ -700,5 +700,38 @@ async fn others_are_tried_in_the_round_in_which_observers_fail() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn host_names_are_resolved_where_that_is_wanted() {
+    let cluster = one_datacenter(3);
+    let list = r#"["10.0.0.1", "Node2.test:9000", "node3.test", "hangs.test", "7fb6a1d6-5f0e-4a83-a2a2-0c3d4b4f2f5c"]"#;
+    cluster.set_all(&Mode::Says(list));
+    let name = |name: &str, last: &[u8]| {
+        cluster.with(|state| state.names.insert(name.to_owned(), last.iter().map(|&last| ip(last)).collect()))
+    };
+    name("node2.test", &[2]);
+    let mut poller = start(&cluster, options(vec![seed(1)]));
+    poller.until_listed([1]).await;
+    poller.stays(10).await;
+    assert!(poller.stats.skipped_entries.load(Relaxed) >= 40);
+    poller.stop.cancel();
+
+    let mut with = options(vec![seed(1)]);
+    with.cluster.resolve_hostnames = true;
+    let mut poller = start(&cluster, with);
+    let began = Instant::now();
+    poller.until_listed([1, 2]).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "nobody waits for a name that hangs: {:?}", began.elapsed());
+    name("node3.test", &[3]);
+    poller.until_listed([1, 2, 3]).await;
+    poller.stays(40).await;
+    // A name that moves takes its node along; one that is gone keeps it.
+    name("node2.test", &[22]);
+    cluster.with(|state| state.nodes.insert(ip(22), ("dc1", "r1", Mode::Says(list))));
+    poller.until_listed([1, 3, 22]).await;
+    cluster.with(|state| state.names.clear());
+    poller.stays(100).await;
+    assert!(poller.stats.unresolved_hosts.load(Relaxed) > 0);
+}
+
 #[path = "round_tables_tests.rs"]
 mod tables;

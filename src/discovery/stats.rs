@@ -36,6 +36,8 @@ pub struct Stats {
     pub bad_reply: AtomicU64,
     /// Seed names that could not be resolved, counted each time.
     pub unresolved_seeds: AtomicU64,
+    /// Host names in lists that could not be resolved, counted each time.
+    pub unresolved_hosts: AtomicU64,
     /// Nodes that joined.
     pub joined: AtomicU64,
     /// Nodes that left.

@@ -33,17 +33,24 @@ pub(super) struct Hearsay {
 
 /// Takes in what a round's views tell of the members.
 pub(super) fn hear(next: &mut Membership, views: &Views) {
-    let by_address = |view: &Arc<TableView>| -> HashMap<IpAddr, usize> {
+    let by_address = |view: &TableView| -> HashMap<IpAddr, usize> {
         view.nodes.iter().enumerate().map(|(index, node)| (node.address, index)).collect()
     };
-    let indexed: Vec<(&Arc<TableView>, HashMap<IpAddr, usize>)> =
-        views.values().map(|view| (view, by_address(view))).collect();
+    let indexed: Vec<(IpAddr, &TableView, HashMap<IpAddr, usize>)> =
+        views.iter().map(|(observer, view)| (*observer, &**view, by_address(view))).collect();
     for (address, entry) in next.entries.iter_mut().filter(|(_, entry)| entry.listing == Listing::Listed) {
-        let told = |(view, index): &(&'_ Arc<TableView>, HashMap<IpAddr, usize>)| {
-            index.get(address).and_then(|&at| view.nodes.get(at)).map(|node| node.told.clone())
-        };
-        let words: Vec<Told> = indexed.iter().filter_map(told).collect();
-        if let Some(told) = entry.hearsay.weigh(&entry.told, &words) {
+        let (mut words, mut version) = (Vec::new(), entry.told.version.clone());
+        for (observer, view, index) in &indexed {
+            let Some(node) = index.get(address).and_then(|&at| view.nodes.get(at)) else { continue };
+            // Which release it runs a node tells of itself only, and whoever else says something knows no better.
+            if observer == address || version.is_none() {
+                version = node.told.version.clone().or(version);
+            }
+            words.push(Told { version: None, ..node.told.clone() });
+        }
+        let current = Told { version: None, ..(*entry.told).clone() };
+        let told = Told { version, ..entry.hearsay.weigh(&current, &words).unwrap_or(current) };
+        if told != *entry.told {
             entry.told = Arc::new(told);
         }
     }
@@ -103,11 +110,10 @@ fn leaving(current: Option<Leaving>, words: &[Told]) -> Option<Leaving> {
     }
 }
 
-/// Whether two views tell the same of a node, but for its leaving.
+/// Whether two views tell the same of a node, but for its leaving and its release.
 fn is_same_node(one: &Told, other: &Told) -> bool {
-    let Told { host_id, state, leaving: _, version, shards, routes } = one;
-    (host_id, state, version, shards, routes)
-        == (&other.host_id, &other.state, &other.version, &other.shards, &other.routes)
+    let Told { host_id, state, leaving: _, version: _, shards, routes } = one;
+    (host_id, state, shards, routes) == (&other.host_id, &other.state, &other.shards, &other.routes)
 }
 
 /// The first of those that most are like, and how many are.
@@ -170,11 +176,32 @@ mod tests {
 
     #[test]
     fn the_rest_is_what_most_views_tell() {
-        let told = |version: &str| Told { version: Some(version.into()), ..word(None) };
+        let told = |host_id: &str| Told { host_id: Some(host_id.into()), ..word(None) };
         let (mut hearsay, known) = (Hearsay::default(), told("1"));
         assert_eq!(hearsay.weigh(&known, &[told("2"), told("2"), told("9")]), Some(told("2")));
         assert_eq!(hearsay.weigh(&known, &[told("2"), told("9")]), None, "neither of them");
         assert_eq!(hearsay.weigh(&Told::default(), &[told("9")]), Some(told("9")), "better than nothing");
         assert_eq!(hearsay.weigh(&known, &[told("9")]), None);
+    }
+
+    #[test]
+    fn a_node_tells_its_own_release_and_nobody_elses_silence_takes_it_back() {
+        let mut membership = Membership::default();
+        let (first, second): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let home = super::super::membership::Home::Named("dc1".into());
+        membership.list(first, &home);
+        let view = |version: Option<&str>| {
+            let mut view = crate::discovery::names::tests::view(&[(1, "dc1", "r1"), (2, "dc1", "r1")]);
+            view.nodes[0].told.version = version.map(Into::into);
+            Arc::new(view)
+        };
+        let mut told = |views: Views| {
+            hear(&mut membership, &views);
+            membership.entries[&first].told.version.as_deref().map(str::to_owned)
+        };
+        assert_eq!(told([(second, view(None))].into()), None);
+        assert_eq!(told([(first, view(Some("6.1"))), (second, view(None))].into()).as_deref(), Some("6.1"));
+        assert_eq!(told([(second, view(None))].into()).as_deref(), Some("6.1"));
+        assert_eq!(told([(first, view(Some("6.2"))), (second, view(Some("9")))].into()).as_deref(), Some("6.2"));
     }
 }

@@ -1,6 +1,6 @@
 //! One observer's turn: its questions, one after another.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -32,6 +32,8 @@ pub(super) enum Event {
     Done { observer: IpAddr, failure: Option<Failure> },
     /// A seed's name was looked up.
     Resolved(Resolved),
+    /// The name of a node in a list was looked up.
+    Host { name: String, result: io::Result<Vec<IpAddr>> },
 }
 
 /// What is to be asked of one observer.

@@ -46,5 +46,6 @@ mod steering;
 mod support;
 mod tables;
 mod tcp_states;
+mod topology;
 mod transport;
 mod zone_files;

@@ -201,6 +201,9 @@ fn discovery(sights: &[ZoneSight], now: SystemTime, started: SystemTime, to: &mu
     tell("alternator_dns_unresolved_seeds", "Look-ups of a seed's name that gave no address", &|stats| {
         count(&stats.unresolved_seeds)
     })?;
+    tell("alternator_dns_unresolved_hosts", "Look-ups of a node's host name that gave no address", &|stats| {
+        count(&stats.unresolved_hosts)
+    })?;
     tell("alternator_dns_node_joins", "Nodes that joined", &|stats| count(&stats.joined))?;
     tell("alternator_dns_node_leaves", "Nodes that left", &|stats| count(&stats.left))
 }

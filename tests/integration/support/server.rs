@@ -11,7 +11,7 @@ use std::{
 
 use alternator_dns::{
     app::{self, App},
-    config::{AdminConfig, Answers, Config, Seed, ServerConfig, ZoneConfig},
+    config::{AdminConfig, Answers, Config, DiscoveryMode, Seed, ServerConfig, ZoneConfig},
     model::{Health, Member, Node, Topology},
     server::Outcome,
     sim::{Cluster, ClusterSpec, NodeSpec},
@@ -107,8 +107,8 @@ pub fn remembering(apex: &str, dir: &Path, nodes: impl IntoIterator<Item = IpAdd
 }
 
 impl TestServer {
-    /// `alternator.local` over the cluster: its first node is the seed, its datacenters and racks are configured, all
-    /// addresses are answered, and times are [`fast`]; then `change`.
+    /// `alternator.local` over the cluster: its first node is the seed, its datacenters and racks are configured and
+    /// asked for by `/localnodes` alone, all addresses are answered, and times are [`fast`]; then `change`.
     pub async fn over(cluster: &Cluster, change: impl FnOnce(&mut ZoneConfig)) -> Self {
         Self::start(Self::config(&Self::zone(cluster, change))).await
     }
@@ -125,6 +125,7 @@ impl TestServer {
                 racks.push(node.rack.as_str().into());
             }
         }
+        zone.cluster.discovery = DiscoveryMode::Localnodes;
         zone.answers = Answers::All;
         fast(&mut zone);
         change(&mut zone);
