@@ -117,11 +117,40 @@ struct Claimant {
     scope: Scope,
     /// The scope has a label of its own, so it steps back where its slug is claimed by another.
     has_label: bool,
+    /// The operator wrote the scope down; others were learnt.
+    is_configured: bool,
+}
+
+/// The same, after names were given before: of several learnt scopes that would share a name, the one that had it keeps
+/// it. A node that comes with a misspelt place must not take a served name away.
+pub(super) fn scope_names_after(
+    zone: &ZoneConfig,
+    seen: &BTreeSet<Scope>,
+    statics: &StaticZone,
+    before: Option<&ScopeNames>,
+) -> ScopeNames {
+    name_all(zone, seen, statics, before)
 }
 
 /// Names every scope that is configured or was ever seen. Scopes of the same name step back as the module says;
-/// static records win over learnt scopes (configured ones clash already at load, see [`conflicts`]).
+/// static records win over learnt scopes (configured ones clash already at load, see [`conflicts`]), and configured scopes
+/// over learnt ones.
 pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZone) -> ScopeNames {
+    name_all(zone, seen, statics, None)
+}
+
+fn name_all(
+    zone: &ZoneConfig,
+    seen: &BTreeSet<Scope>,
+    statics: &StaticZone,
+    before: Option<&ScopeNames>,
+) -> ScopeNames {
+    let places = zone.datacenters();
+    let is_configured = |scope: &Scope| match scope {
+        Scope::Cluster => true,
+        Scope::Datacenter(dc) => places.contains_key(dc),
+        Scope::Rack(dc, rack) => places.get(dc).is_some_and(|racks| racks.contains(rack)),
+    };
     let mut all = ScopeNames::default();
     let mut claims: BTreeMap<Name, Vec<Claimant>> = BTreeMap::new();
     let chain_of = |scope: &Scope| {
@@ -137,7 +166,8 @@ pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZo
     for rule in &zone.scopes {
         if let (Some(label), Some(scope)) = (&rule.label, rule.chain.first()) {
             let chain = all.chain(rule.chain.clone());
-            let claimant = Claimant { claim: Claim::Label, chain, scope: scope.clone(), has_label: false };
+            let claimant =
+                Claimant { claim: Claim::Label, chain, scope: scope.clone(), has_label: false, is_configured: true };
             claim(&mut claims, &zone.apex, &[label], claimant);
         }
     }
@@ -150,7 +180,8 @@ pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZo
                     .datacenter()
                     .is_some_and(|dc| dc_label(&zone.scopes, dc).is_some_and(|own| !labels.contains(own)));
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            let claimant = Claimant { claim: claim_kind, chain, scope: scope.clone(), has_label };
+            let is_configured = is_configured(&scope);
+            let claimant = Claimant { claim: claim_kind, chain, scope: scope.clone(), has_label, is_configured };
             has_name |= claim(&mut claims, &zone.apex, &labels, claimant);
         }
         if !has_name {
@@ -158,7 +189,7 @@ pub fn scope_names(zone: &ZoneConfig, seen: &BTreeSet<Scope>, statics: &StaticZo
         }
     }
     for (name, claimants) in claims {
-        all.settle(name, claimants, statics);
+        all.settle(name, claimants, statics, before);
     }
     all
 }
@@ -178,12 +209,19 @@ impl ScopeNames {
     }
 
     /// Gives the name to the best claimant, or to nobody.
-    fn settle(&mut self, name: Name, mut claimants: Vec<Claimant>, statics: &StaticZone) {
+    fn settle(&mut self, name: Name, mut claimants: Vec<Claimant>, statics: &StaticZone, before: Option<&ScopeNames>) {
         let best = claimants.iter().map(|claimant| claimant.claim).min();
         claimants.retain(|claimant| Some(claimant.claim) == best);
         let chains: BTreeSet<usize> = claimants.iter().map(|claimant| claimant.chain).collect();
         if chains.len() > 1 {
             claimants.retain(|claimant| !claimant.has_label);
+            if claimants.iter().any(|claimant| claimant.is_configured) {
+                claimants.retain(|claimant| claimant.is_configured);
+            } else if let Some(holder) = before.and_then(|before| before.chains.get(*before.names.get(&name)?))
+                && claimants.iter().any(|claimant| self.chains.get(claimant.chain) == Some(holder))
+            {
+                claimants.retain(|claimant| self.chains.get(claimant.chain) == Some(holder));
+            }
         }
         let mut scopes: Vec<Scope> = claimants.iter().map(|claimant| claimant.scope.clone()).collect();
         scopes.sort();
@@ -317,6 +355,23 @@ pub(super) mod tests {
         }));
         lines.sort();
         lines
+    }
+
+    #[test]
+    fn a_place_that_turns_up_takes_no_name_away() {
+        let seen = |scopes: &[&str]| scopes.iter().map(|scope| scope.parse().unwrap()).collect::<BTreeSet<Scope>>();
+        let statics = StaticZone::default();
+        let name = Name::from_ascii("dc1.alternator.local.").unwrap();
+        let holder = |all: &ScopeNames| all.names.get(&name).map(|chain| all.chains[*chain][0].to_string());
+        let learnt = zone(&[], &[]);
+        let before = scope_names(&learnt, &seen(&["DC1", "DC1/r1"]), &statics);
+        assert_eq!(holder(&before).as_deref(), Some("DC1"));
+        let both = seen(&["DC1", "DC1/r1", "dc1", "dc1/r1"]);
+        assert_eq!(holder(&scope_names(&learnt, &both, &statics)), None, "nobody knows which is meant");
+        let after = scope_names_after(&learnt, &both, &statics, Some(&before));
+        assert_eq!(holder(&after).as_deref(), Some("DC1"), "the one that had it");
+        let configured = zone(&[("dc1", &["r1"])], &[]);
+        assert_eq!(holder(&scope_names(&configured, &both, &statics)).as_deref(), Some("dc1"), "the one written down");
     }
 
     #[test]

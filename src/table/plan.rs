@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{ScopeNames, scope_names};
+use super::{ScopeNames, names::scope_names_after};
 use crate::{
     config::ZoneConfig,
     model::{ClusterView, Demand, Loan, Meter, Node, Source, Topology},
@@ -88,7 +88,10 @@ impl ZonePlan {
         let names = match previous.filter(|previous| previous.topology.seen == view.topology.seen) {
             Some(previous) => previous.names.clone(),
             None if source.config.cluster.seeds.is_empty() => Arc::default(),
-            None => Arc::new(scope_names(&source.config, &view.topology.seen, &source.statics)),
+            None => {
+                let before = previous.map(|previous| &*previous.names);
+                Arc::new(scope_names_after(&source.config, &view.topology.seen, &source.statics, before))
+            }
         };
         let verdicts = Verdicts::in_zone(&source.config.name(), view);
         let before = previous.map_or(&[][..], |previous| &previous.scopes);
