@@ -88,6 +88,7 @@ fn a_rule_maps_networks_of_one_size_or_follows_routes() {
         ("from = \"10.0.0.0/24\"\nto = \"192.0.2.0/25\"", "it must be of its size"),
         ("from = \"10.0.0.1\"\nto = \"fd00::1\"", "it must be of its size"),
         ("from = \"10.0.0.1/24\"\nto = \"192.0.2.0/24\"", "10.0.0.0/24"),
+        ("from = \"10.0.0.1\"\nto = \"0.0.0.0\"", "begins with an address that nobody can connect to"),
         ("clients = []\nclient_routes = \"x\"", "clients: is empty: name the clients, or leave it out for all of them"),
     ] {
         let problems = bad(&zone("", &format!("[[zones.\"a.test\".address_map]]\n{rule}")));
@@ -121,6 +122,14 @@ fn rules_that_never_count_are_told_and_views_are_bounded() {
     // As many networks as one likes may have the same rules.
     let many: Vec<String> = (0..200).map(|number| format!("\"203.0.{number}.0/24\"")).collect();
     good(&zone("", &rule(&format!("clients = [{}]", many.join(", ")), "192.0.2.0/24")));
+}
+
+#[test]
+fn routes_take_tables() {
+    let routes = "[[zones.\"a.test\".address_map]]\nclient_routes = \"link\"";
+    assert_eq!(warnings(&zone("", routes)), [""; 0]);
+    let told = warnings(&zone("discovery = \"localnodes\"", routes));
+    assert!(told.len() == 1 && told[0].ends_with("so client_routes in address_map maps nothing"), "{told:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{
     },
     Judge,
 };
-use crate::model::Prefix;
+use crate::model::{Prefix, is_usable_address};
 
 /// A rule that would be right.
 const RULE: &str = "from = \"10.0.0.0/24\", to = \"198.51.100.0/24\"";
@@ -184,6 +184,9 @@ impl Judge<'_> {
                 if (from.address.is_ipv4(), from.len) != (to.address.is_ipv4(), to.len) {
                     self.wrong(&to_at, format!("{to} does not stand for {from} bit by bit: it must be of its size"));
                 }
+                if from != to && !is_usable_address(to.address) {
+                    self.wrong(&to_at, format!("{to} begins with an address that nobody can connect to"));
+                }
                 Mapping::Network { from, to }
             }
             _ => {
@@ -199,9 +202,18 @@ impl Judge<'_> {
         self.checked(at, name::apex(&name::canonical(text)))
     }
 
-    /// Whether each zone's `fallback_zone` is another one of them, with a cluster.
+    /// What only whole zones, beside each other, tell: whether each `fallback_zone` is another one of them, with a cluster,
+    /// and whether routes can be learnt where they are followed.
     pub(super) fn fallback_zones(&mut self, zones: &[ZoneConfig]) {
         for zone in zones {
+            let follows_routes = zone.address_map.iter().any(|rule| matches!(rule.to, Mapping::Routes(_)));
+            if follows_routes && zone.cluster.discovery == DiscoveryMode::Localnodes {
+                let at = KeyPath::zone(&zone.name()).key("cluster").key("discovery");
+                self.warn(
+                    &at,
+                    "\"localnodes\" never reads system tables, so client_routes in address_map maps nothing",
+                );
+            }
             let Some(fallback) = &zone.fallback_zone else { continue };
             let at = KeyPath::zone(&zone.name()).key("fallback_zone");
             match zones.iter().find(|other| other.apex == *fallback) {
