@@ -220,7 +220,8 @@ async fn ask_seeds(client: &NodeClient, reader: &Reader, zone: &ZoneConfig) -> O
             },
         };
         // A node that is out of reach is not asked again, and where the tables alone count nothing else helps.
-        let gone = matches!(&reason, Some(TableFailure::Node(failure)) if !matches!(failure, Failure::Status(_)));
+        let is_gone = |failure: &Failure| matches!(failure, Failure::Refused | Failure::Unreachable);
+        let gone = matches!(&reason, Some(TableFailure::Node(failure)) if is_gone(failure));
         let lists = match &reason {
             Some(reason) if gone || mode == DiscoveryMode::SystemTables => Err(reason.to_string()),
             _ => lists(client, address, zone).await.map_err(|failure| failure.to_string()),

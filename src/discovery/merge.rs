@@ -20,7 +20,7 @@ use super::{
     localnodes::Question,
     membership::{Home, LoneView, Membership},
     removal::{Crowd, Removal},
-    told::{self, Views},
+    told::Views,
 };
 use crate::model::{Listing, Source};
 
@@ -132,7 +132,6 @@ pub(super) fn next(previous: &Membership, round: &Round, rules: Rules) -> (Membe
         true => previous.flat && next.lacks_places(),
         false => round.flat.unwrap_or(previous.flat),
     };
-    told::hear(&mut next, &round.views);
     (next, changes)
 }
 

@@ -29,10 +29,11 @@ use super::{
     seeds::Seeds,
     stats::{Stats, add},
     tables::Reader,
+    told,
     visit::Event,
 };
 use crate::{
-    config::ClusterConfig,
+    config::{ClusterConfig, DiscoveryMode},
     http::NodeClient,
     journal::ZoneJournal,
     model::{Demand, Listing, Topology},
@@ -110,6 +111,10 @@ pub(super) struct Poller<N> {
     pub(super) journal: ZoneJournal,
     /// Scopes without nodes.
     retention: Retention,
+    /// Whether this round reads tables, where `auto` leaves the choice.
+    pub(super) reads_tables: bool,
+    /// When the next round does.
+    pub(super) tables_due: Instant,
     /// What was told last of what discovery goes by.
     pub(super) basis: Option<(Means, Option<String>)>,
 }
@@ -143,6 +148,8 @@ impl<N: Network> Poller<N> {
             stats: options.stats,
             journal: options.journal,
             retention: Retention::default(),
+            reads_tables: true,
+            tables_due: Instant::now(),
             basis: None,
         }
     }
@@ -168,7 +175,10 @@ impl<N: Network> Poller<N> {
             true => self.stats.note_success(SystemTime::now()),
             false => add(&self.stats.unanswered_rounds, 1),
         }
-        let (next, changes) = merge::next(&self.membership, round, self.rules);
+        let (mut next, changes) = merge::next(&self.membership, round, self.rules);
+        if self.goes_by_tables() {
+            told::hear(&mut next, &round.views);
+        }
         self.log_transitions(&next, &changes);
         self.membership = next;
         self.retain_scopes(round);
@@ -186,9 +196,23 @@ impl<N: Network> Poller<N> {
         });
     }
 
+    /// Whether what tables tell counts in this round: that no node's could be read counts too.
+    fn goes_by_tables(&self) -> bool {
+        self.cluster.discovery != DiscoveryMode::Auto || self.reads_tables
+    }
+
     /// Takes the names of places away that have been without nodes for long.
     fn retain_scopes(&mut self, round: &Round) {
+        if !self.goes_by_tables() {
+            return;
+        }
         let keep = self.cluster.scope_retention;
+        // Lists cannot tell a place that is down from one that is gone, and tables that are shut tell nothing.
+        let is_told = self.cluster.discovery == DiscoveryMode::Localnodes || !round.views.is_empty();
+        if !is_told {
+            self.retention.pause();
+            return;
+        }
         for scope in self.retention.renew(&mut self.membership, &self.names, &round.views, keep) {
             info!(%scope, after = ?keep, "no node for long: the names of the place are gone");
             let text = format_args!("gone: no node for {} s (scope_retention)", keep.as_secs());
@@ -277,7 +301,11 @@ impl<N: Network> Poller<N> {
     /// Waits for the next round; `None` when told to stop. Rounds begin `active_interval` apart, or `idle_interval`
     /// while nobody asks for the zone; then the first query ends the pause.
     async fn pause(&mut self, began: Instant) -> Option<()> {
-        let active = self.jittered(self.cluster.active_interval);
+        let least = match self.cluster.discovery {
+            DiscoveryMode::SystemTables => self.tables_interval(),
+            DiscoveryMode::Auto | DiscoveryMode::Localnodes => Duration::ZERO,
+        };
+        let active = self.jittered(self.cluster.active_interval.max(least));
         let idle = self.jittered(self.cluster.idle_interval);
         let (stop, wake) = (&self.stop, &self.wake);
         tokio::select! {

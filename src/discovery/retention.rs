@@ -13,11 +13,20 @@ use tokio::time::Instant;
 use super::{membership::Membership, names::Names, told::Views};
 use crate::model::Scope;
 
-/// Since when each scope without nodes has been so. Begins anew with the process.
+/// How long each scope without nodes has been so, as far as anything was known. Begins anew with the process.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Retention(BTreeMap<Scope, Instant>);
+pub(super) struct Retention {
+    empty_for: BTreeMap<Scope, Duration>,
+    /// When it was looked at last; `None` after a time in which nothing was known.
+    looked: Option<Instant>,
+}
 
 impl Retention {
+    /// Nothing is known at present: this time does not count.
+    pub(super) fn pause(&mut self) {
+        self.looked = None;
+    }
+
     /// Takes away the scopes that have been empty for as long as `keep`, and says which.
     pub(super) fn renew(
         &mut self,
@@ -30,18 +39,22 @@ impl Retention {
         let populated = membership.populated();
         // Nobody is listed at all: that is an incident, whatever it is, and the last names are all that is left.
         if populated.is_empty() || membership.stale {
+            self.pause();
             return Vec::new();
         }
+        let since = self.looked.replace(now).map_or(Duration::ZERO, |looked| now.duration_since(looked));
         let told = told(views);
         let is_empty =
             |scope: &&Scope| !populated.contains(scope) && !names.is_configured(scope) && !told.contains(scope);
         let empty: BTreeSet<Scope> = membership.seen().iter().filter(is_empty).cloned().collect();
-        self.0.retain(|scope, _| empty.contains(scope));
+        self.empty_for.retain(|scope, _| empty.contains(scope));
         let mut gone = Vec::new();
         for scope in empty {
-            let since = *self.0.entry(scope.clone()).or_insert(now);
-            if now.duration_since(since) >= keep {
-                self.0.remove(&scope);
+            // It was found empty just now, or has been since the last look.
+            let empty_for =
+                self.empty_for.entry(scope.clone()).and_modify(|empty_for| *empty_for += since).or_default();
+            if *empty_for >= keep {
+                self.empty_for.remove(&scope);
                 membership.forget(&scope);
                 gone.push(scope);
             }

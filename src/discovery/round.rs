@@ -147,6 +147,7 @@ impl<N: Network> Poller<N> {
 
     fn begin_round(&mut self) {
         self.round += 1;
+        self.pace_tables();
         self.gathering = Gathering::new();
         self.gathering.deadline = Instant::now() + self.patience();
         let known = self.names.datacenters().map(|dc| Home::Named(dc.clone()));

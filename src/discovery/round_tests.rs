@@ -328,9 +328,9 @@ fn start(cluster: &Cluster, options: Options) -> Running {
 }
 
 impl Running {
-    /// Waits, at most a minute of the paused clock, for a topology.
+    /// Waits, at most ten minutes of the paused clock, for a topology.
     async fn until(&mut self, what: &str, wanted: impl Fn(&Topology) -> bool) -> Arc<Topology> {
-        let result = timeout(Duration::from_secs(60), self.topology.wait_for(|topology| wanted(topology))).await;
+        let result = timeout(Duration::from_secs(600), self.topology.wait_for(|topology| wanted(topology))).await;
         let found = result.map(|topology| topology.unwrap().clone());
         found.unwrap_or_else(|_| panic!("never {what}: {:?}", self.topology.borrow()))
     }

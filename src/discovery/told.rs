@@ -15,9 +15,14 @@ use crate::model::{Leaving, Listing, Told};
 /// After this many rounds in a row in which one view, and only that one, says otherwise, it is believed.
 pub(super) const LONE_WORD_ROUNDS: u32 = 3;
 
+/// The same where that view takes out more than half of the nodes that are in. Longer than it takes until another node's
+/// tables can be read again, and as long as a lone list takes to be believed.
+pub(super) const LONE_CROWD_ROUNDS: u32 = 30;
+
 /// After this many rounds without any view that knows a node, what was told of its leaving is forgotten: it is answered
-/// again as long as it is listed and serves, as it would be without tables. Longer than tables rest after a few failures.
-pub(super) const UNTOLD_ROUNDS: u32 = 30;
+/// again as long as it is listed and serves, as it would be without tables. Rounds with tables are a second apart or more,
+/// so these are five minutes: many times longer than tables rest after failures.
+pub(super) const UNTOLD_ROUNDS: u32 = 300;
 
 /// The views of a round, by observer.
 pub(super) type Views = BTreeMap<IpAddr, Arc<TableView>>;
@@ -38,6 +43,7 @@ pub(super) fn hear(next: &mut Membership, views: &Views) {
     };
     let indexed: Vec<(IpAddr, &TableView, HashMap<IpAddr, usize>)> =
         views.iter().map(|(observer, view)| (*observer, &**view, by_address(view))).collect();
+    let lone_rounds = if takes_a_crowd(next, views) { LONE_CROWD_ROUNDS } else { LONE_WORD_ROUNDS };
     for (address, entry) in next.entries.iter_mut().filter(|(_, entry)| entry.listing == Listing::Listed) {
         let (mut words, mut version) = (Vec::new(), entry.told.version.clone());
         for (observer, view, index) in &indexed {
@@ -46,22 +52,44 @@ pub(super) fn hear(next: &mut Membership, views: &Views) {
             if observer == address || version.is_none() {
                 version = node.told.version.clone().or(version);
             }
-            words.push(Told { version: None, ..node.told.clone() });
+            let mut word = Told { version: None, ..node.told.clone() };
+            // Who could not read a table has no word on what is in it.
+            if view.lacks_shards {
+                word.shards = entry.told.shards;
+            }
+            if view.lacks_routes {
+                word.routes = entry.told.routes.clone();
+            }
+            words.push(word);
         }
         let current = Told { version: None, ..(*entry.told).clone() };
-        let told = Told { version, ..entry.hearsay.weigh(&current, &words).unwrap_or(current) };
+        let told = Told { version, ..entry.hearsay.weigh(&current, &words, lone_rounds).unwrap_or(current) };
         if told != *entry.told {
             entry.told = Arc::new(told);
         }
     }
 }
 
+/// Whether a single view has most of the nodes that are in now on their way out.
+fn takes_a_crowd(membership: &Membership, views: &Views) -> bool {
+    let mut all = views.values();
+    let (Some(view), None) = (all.next(), all.next()) else { return false };
+    let is_in = |address: &IpAddr| {
+        membership
+            .entries
+            .get(address)
+            .is_some_and(|entry| entry.listing == Listing::Listed && entry.told.leaving.is_none())
+    };
+    let leave = view.nodes.iter().filter(|node| node.told.leaving.is_some() && is_in(&node.address)).count();
+    leave > 1 && leave * 2 > membership.entries.keys().filter(|address| is_in(address)).count()
+}
+
 impl Hearsay {
     /// What is told of a node from now on, where that differs from `current`.
-    fn weigh(&mut self, current: &Told, words: &[Told]) -> Option<Told> {
+    fn weigh(&mut self, current: &Told, words: &[Told], lone_rounds: u32) -> Option<Told> {
         let told = match words {
             [] => self.untold(current),
-            [word] => self.lone(current, word),
+            [word] => self.lone(current, word, lone_rounds),
             _ => {
                 *self = Hearsay::default();
                 let rest = most_common(words, is_same_node).filter(|(_, count)| count * 2 > words.len());
@@ -84,14 +112,14 @@ impl Hearsay {
         Told { leaving: None, state: None, ..current.clone() }
     }
 
-    fn lone(&mut self, current: &Told, word: &Told) -> Told {
+    fn lone(&mut self, current: &Told, word: &Told, rounds: u32) -> Told {
         self.untold = 0;
         if word == current {
             self.lone = 0;
             return current.clone();
         }
         self.lone = self.lone.saturating_add(1);
-        if self.lone >= LONE_WORD_ROUNDS {
+        if self.lone >= rounds {
             self.lone = 0;
             return word.clone();
         }
@@ -139,7 +167,7 @@ mod tests {
         let (mut told, mut hearsay) = (Told::default(), Hearsay::default());
         for round in rounds {
             let words: Vec<Told> = round.iter().map(|leaving| word(*leaving)).collect();
-            told = hearsay.weigh(&told, &words).unwrap_or(told);
+            told = hearsay.weigh(&told, &words, LONE_WORD_ROUNDS).unwrap_or(told);
         }
         told.leaving
     }
@@ -166,6 +194,49 @@ mod tests {
     }
 
     #[test]
+    fn one_view_takes_a_crowd_out_only_after_long() {
+        let mut membership = Membership::default();
+        let home = super::super::membership::Home::Named("dc1".into());
+        (1..=3u8).for_each(|last| _ = membership.list([10, 0, 0, last].into(), &home));
+        let mut view = crate::discovery::names::tests::view(&[(1, "dc1", "r1"), (2, "dc1", "r1"), (3, "dc1", "r1")]);
+        hear(
+            &mut membership,
+            &[([10, 0, 0, 1].into(), Arc::new(view.clone())), ([10, 0, 0, 2].into(), Arc::new(view.clone()))].into(),
+        );
+        view.nodes[1].told.leaving = OUT;
+        let mut out = |view: &TableView, rounds: u32| {
+            (0..rounds).for_each(|_| hear(&mut membership, &[([10, 0, 0, 1].into(), Arc::new(view.clone()))].into()));
+            membership.entries.values().filter(|entry| entry.told.leaving.is_some()).count()
+        };
+        assert_eq!((out(&view, 2), out(&view, 1)), (0, 1), "one of three");
+        view.nodes[0].told.leaving = OUT;
+        view.nodes[2].told.leaving = OUT;
+        assert_eq!((out(&view, LONE_CROWD_ROUNDS - 1), out(&view, 1)), (1, 3), "the other two, which are all");
+    }
+
+    #[test]
+    fn who_could_not_read_a_table_has_no_word_on_it() {
+        let mut membership = Membership::default();
+        let (first, second): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        membership.list(first, &super::super::membership::Home::Named("dc1".into()));
+        let mut view = crate::discovery::names::tests::view(&[(1, "dc1", "r1")]);
+        view.nodes[0].told.shards = Some(8);
+        let route = crate::model::Route { address: first, port: Some(1), https_port: None };
+        view.nodes[0].told.routes = [("link".into(), route)].into();
+        let mut told = |view: &TableView| {
+            hear(&mut membership, &[(first, Arc::new(view.clone())), (second, Arc::new(view.clone()))].into());
+            (membership.entries[&first].told.shards, membership.entries[&first].told.routes.len())
+        };
+        assert_eq!(told(&view), (Some(8), 1));
+        view.nodes[0].told.shards = None;
+        view.nodes[0].told.routes.clear();
+        (view.lacks_shards, view.lacks_routes) = (true, true);
+        assert_eq!(told(&view), (Some(8), 1), "not read");
+        (view.lacks_shards, view.lacks_routes) = (false, false);
+        assert_eq!(told(&view), (None, 0), "read, and none there");
+    }
+
+    #[test]
     fn without_views_it_is_forgotten_after_a_while() {
         let gone = |rounds: u32| {
             let silence: Vec<&[Option<Leaving>]> = (0..rounds).map(|_| &[][..]).collect();
@@ -178,10 +249,14 @@ mod tests {
     fn the_rest_is_what_most_views_tell() {
         let told = |host_id: &str| Told { host_id: Some(host_id.into()), ..word(None) };
         let (mut hearsay, known) = (Hearsay::default(), told("1"));
-        assert_eq!(hearsay.weigh(&known, &[told("2"), told("2"), told("9")]), Some(told("2")));
-        assert_eq!(hearsay.weigh(&known, &[told("2"), told("9")]), None, "neither of them");
-        assert_eq!(hearsay.weigh(&Told::default(), &[told("9")]), Some(told("9")), "better than nothing");
-        assert_eq!(hearsay.weigh(&known, &[told("9")]), None);
+        assert_eq!(hearsay.weigh(&known, &[told("2"), told("2"), told("9")], LONE_WORD_ROUNDS), Some(told("2")));
+        assert_eq!(hearsay.weigh(&known, &[told("2"), told("9")], LONE_WORD_ROUNDS), None, "neither of them");
+        assert_eq!(
+            hearsay.weigh(&Told::default(), &[told("9")], LONE_WORD_ROUNDS),
+            Some(told("9")),
+            "better than nothing"
+        );
+        assert_eq!(hearsay.weigh(&known, &[told("9")], LONE_WORD_ROUNDS), None);
     }
 
     #[test]

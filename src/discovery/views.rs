@@ -29,13 +29,37 @@ const SHARE_OF_FIRST: u32 = 2;
 /// Tables that come last leave one part in this many of the patience, so that the visit is over when the next round begins.
 const MARGIN_OF_LAST: u32 = 10;
 
+/// Least time between two rounds that read tables in `auto`; a little less than the usual interval, whose rounds are not to
+/// be missed by a hair.
+const TABLES_LEAST: Duration = Duration::from_millis(800);
+
+/// So many members more make tables be read a second more seldom. A scan of `cluster_status` costs ScyllaDB its nodes times
+/// their tokens, on one shard; lists cost it nothing, and are asked for in the rounds between.
+const MEMBERS_A_SECOND: u32 = 25;
+
 impl<N: Network> Poller<N> {
+    /// Decides whether the round that begins reads tables, where lists would do.
+    pub(super) fn pace_tables(&mut self) {
+        let now = Instant::now();
+        self.reads_tables = now >= self.tables_due;
+        if self.reads_tables {
+            self.tables_due = now + self.tables_interval();
+        }
+    }
+
+    /// Time between two rounds that read tables.
+    pub(super) fn tables_interval(&self) -> Duration {
+        let members = u32::try_from(self.membership.entries.len()).unwrap_or(u32::MAX);
+        TABLES_LEAST.max(Duration::from_secs((members / MEMBERS_A_SECOND).into()))
+    }
+
     /// When a visit that begins now is to read the tables.
     pub(super) fn turn(&self, observer: IpAddr) -> Turn {
         let patience = self.patience();
         match (self.cluster.discovery, self.observers.readiness(observer)) {
             (DiscoveryMode::SystemTables, _) => Turn::Only,
             (DiscoveryMode::Localnodes, _) | (DiscoveryMode::Auto, Readiness::Resting) => Turn::Never,
+            (DiscoveryMode::Auto, _) if !self.reads_tables => Turn::Never,
             (DiscoveryMode::Auto, Readiness::Ready) => Turn::First(Instant::now() + patience / SHARE_OF_FIRST),
             (DiscoveryMode::Auto, Readiness::Slow) => Turn::Last(Instant::now() + patience - patience / MARGIN_OF_LAST),
         }

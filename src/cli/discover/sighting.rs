@@ -163,7 +163,8 @@ pub(super) fn places(nodes: &[SeenNode]) -> BTreeMap<String, BTreeSet<String>> {
 /// The names that the zone would have with the scopes of these nodes and the configured ones.
 pub(super) fn names_with(zone: &ZoneConfig, statics: &StaticZone, nodes: &[SeenNode]) -> ScopeNames {
     let mut seen = BTreeSet::new();
-    for node in nodes.iter().filter(|node| node.listed) {
+    // A place that is down keeps its names.
+    for node in nodes {
         let Some(dc) = &node.datacenter else { continue };
         let dc: Arc<str> = dc.as_str().into();
         seen.extend(node.rack.iter().map(|rack| Scope::Rack(dc.clone(), rack.as_str().into())));

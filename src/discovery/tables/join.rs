@@ -41,10 +41,10 @@ pub(super) struct Tables {
     pub(super) local: Vec<Row>,
     pub(super) peers: Vec<Row>,
     pub(super) status: Vec<Row>,
-    /// Empty where the table is not there.
-    pub(super) topology: Vec<Row>,
-    /// Empty where the table is not there.
-    pub(super) routes: Vec<Row>,
+    /// `None` where it was not read.
+    pub(super) topology: Option<Vec<Row>>,
+    /// `None` where it was not read.
+    pub(super) routes: Option<Vec<Row>>,
     /// Of the node itself. Empty where it is not told.
     pub(super) versions: Vec<Row>,
 }
@@ -52,13 +52,22 @@ pub(super) struct Tables {
 /// The view in these tables; otherwise which of them is not what it should be.
 pub(super) fn join(tables: &Tables) -> Result<TableView, String> {
     let own = tables.local.first().ok_or("system.local has no row")?;
-    // Whether a column exists shows in any row. Without this one nobody would be alive, which no reply means to say.
-    if !tables.status.is_empty() && tables.status.iter().all(|row| row.flag("up").is_none()) {
+    // The node itself is in it, always; and whether a column exists shows in any row. Without either nobody would be
+    // alive, which no reply means to say.
+    if tables.status.is_empty() {
+        return Err("system.cluster_status has no row".to_owned());
+    }
+    if tables.status.iter().all(|row| row.flag("up").is_none()) {
         return Err("system.cluster_status has no column \"up\"".to_owned());
     }
     let index = Index::of(tables);
-    let (routes, named_routes) = routes(&tables.routes);
-    let mut view = TableView { named_routes, ..TableView::default() };
+    let (routes, named_routes) = routes(tables.routes.as_deref().unwrap_or_default());
+    let mut view = TableView {
+        named_routes,
+        lacks_shards: tables.topology.is_none(),
+        lacks_routes: tables.routes.is_none(),
+        ..TableView::default()
+    };
     let mut nodes = BTreeMap::new();
     let peers = tables.peers.iter().map(|row| (row, row.any_address("peer"), false));
     let own_gossip = own.any_address("broadcast_address").or_else(|| own.any_address("listen_address"));
@@ -98,7 +107,7 @@ impl<'a> Index<'a> {
         Index {
             status_by_id: by_id(status),
             status_by_gossip: status.iter().filter_map(|row| Some((row.any_address("peer")?, row))).collect(),
-            topology_by_id: by_id(&tables.topology),
+            topology_by_id: by_id(tables.topology.as_deref().unwrap_or_default()),
         }
     }
 

@@ -173,8 +173,8 @@ fn beside_another(peer: &str, status: &str, topology: &str) -> TableView {
         status: rows(&format!(
             r#"[{{"host_id":{{"S":"1"}},"peer":{{"S":"10.0.0.1"}},"up":{{"BOOL":"true"}},"status":{{"S":"NORMAL"}},"tokens":{{"S":"1"}}}},{{{status}}}]"#
         )),
-        topology: rows(&format!("[{{{topology}}}]")),
-        routes: Vec::new(),
+        topology: Some(rows(&format!("[{{{topology}}}]"))),
+        routes: None,
         versions: rows(r#"[{"version":{"S":"2025.4.2-0.20260108.9c0d1e2f3a4b"}}]"#),
     };
     join(&tables).unwrap()

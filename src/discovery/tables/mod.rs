@@ -47,6 +47,10 @@ pub struct TableView {
     pub named_routes: usize,
     /// Optional tables that are there and could not be read.
     pub unread: Vec<TableFailure>,
+    /// `topology` was not read, so that nothing is known of shards.
+    pub lacks_shards: bool,
+    /// `client_routes` was not read: that no node has a route says nothing.
+    pub lacks_routes: bool,
 }
 
 /// A node as the tables of one node tell of it.
@@ -85,6 +89,7 @@ pub fn read_bodies(bodies: [&[u8]; 5]) -> Result<TableView, TableFailure> {
     let [local, peers, status, topology, routes] =
         bodies.map(|body| page::read(body).map(|page| page.rows).map_err(TableFailure::Unreadable));
     let (local, peers, status, topology, routes) = (local?, peers?, status?, topology?, routes?);
+    let (topology, routes) = (Some(topology), Some(routes));
     let tables = join::Tables { local, peers, status, topology, routes, versions: Vec::new() };
     join::join(&tables).map_err(TableFailure::Unreadable)
 }

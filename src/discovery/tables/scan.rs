@@ -99,7 +99,7 @@ pub(super) async fn release(
     let mut unread = Vec::new();
     let versions = tokio::time::timeout(READ_WITHIN, scan.optional(Table::Versions, &mut unread)).await;
     let versions = versions.unwrap_or(Err(Failure::TimedOut.into()))?;
-    unread.pop().map_or_else(|| Ok(release_in(&versions)), Err)
+    unread.pop().map_or_else(|| Ok(release_in(versions.as_deref().unwrap_or_default())), Err)
 }
 
 /// One node being read.
@@ -119,19 +119,23 @@ impl<N: Network> Scan<'_, N> {
         let mut unread = Vec::new();
         let topology = self.optional(Table::Topology, &mut unread).await?;
         let routes = self.optional(Table::ClientRoutes, &mut unread).await?;
-        let versions = self.optional(Table::Versions, &mut unread).await?;
+        let versions = self.optional(Table::Versions, &mut unread).await?.unwrap_or_default();
         let tables = Tables { local, peers, status, topology, routes, versions };
         let view = join(&tables).map_err(TableFailure::Unreadable)?;
         Ok(TableView { unread, ..view })
     }
 
-    /// A table that not every version has. Only a node that does not answer at all fails for it.
-    async fn optional(&self, table: Table, unread: &mut Vec<TableFailure>) -> Result<Vec<Row>, TableFailure> {
+    /// A table that not every version has; `None` where it could not be read. Only a node that does not answer at all
+    /// fails for it.
+    async fn optional(&self, table: Table, unread: &mut Vec<TableFailure>) -> Result<Option<Vec<Row>>, TableFailure> {
         let known = self.reader.known.get(self.node, table);
         let answer = match known {
             Some(answer) => answer,
             None => match self.table(table).await {
-                Err(failure @ TableFailure::Node(_)) => return Err(failure),
+                // A status is an answer, if one of a server in trouble with this table.
+                Err(TableFailure::Node(failure)) if !matches!(failure, Failure::Status(_)) => {
+                    return Err(TableFailure::Node(failure));
+                }
                 answer => {
                     let lasts = match &answer {
                         // What a node runs changes by a restart alone; the other tables tell of changes.
@@ -147,11 +151,11 @@ impl<N: Network> Scan<'_, N> {
             },
         };
         match answer {
-            Ok(rows) => return Ok(rows),
+            Ok(rows) => return Ok(Some(rows)),
             Err(TableFailure::Missing { .. }) => {}
             Err(failure) => unread.push(failure),
         }
-        Ok(Vec::new())
+        Ok(None)
     }
 
     /// All rows of a table.

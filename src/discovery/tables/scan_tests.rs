@@ -23,12 +23,13 @@ struct State {
 }
 
 impl Node {
-    /// A node with one row in `local`, none elsewhere, and none of the optional tables.
+    /// A node alone, and none of the optional tables.
     fn new() -> Self {
         let node = Node::default();
         node.say("local", [ok(json!({"Items": [own_row()]}))]);
         node.say("peers", [ok(json!({"Items": []}))]);
-        node.say("cluster_status", [ok(json!({"Items": []}))]);
+        let status = json!({"peer": {"S": "10.9.9.9"}, "up": {"BOOL": "true"}, "status": {"S": "NORMAL"}});
+        node.say("cluster_status", [ok(json!({"Items": [status]}))]);
         for table in ["topology", "client_routes", "versions"] {
             node.say(table, [error("ResourceNotFoundException", "Requested resource not found: Internal table")]);
         }
