@@ -29,6 +29,7 @@ mod node_tls;
 mod overrides;
 mod page;
 mod pipes;
+mod proof;
 mod proof_of_concept;
 mod protocol;
 mod proxies;
