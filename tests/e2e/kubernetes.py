@@ -196,8 +196,10 @@ def whole(folder, resources):
 
     selects(deployment["spec"]["selector"]["matchLabels"], "the Deployment")
     need(deployment["spec"]["replicas"] >= 2, "two replicas")
-    keys = [one["topologyKey"] for one in spec["topologySpreadConstraints"]]
+    spread = spec["topologySpreadConstraints"]
+    keys = [one["topologyKey"] for one in spread]
     need(keys == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"], "spread over zones and machines")
+    need(all(one.get("nodeTaintsPolicy") == "Honor" for one in spread), "machines with taints do not count")
     ports = {port["name"]: port for port in container["ports"]}
     need(len(ports) == len(container["ports"]), "ports with names of their own")
     for one in resources:
