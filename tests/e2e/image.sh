@@ -27,8 +27,17 @@ MOST_BESIDES=$((8 * 1024 * 1024))
 IMAGE=localhost/alternator-dns:test
 RELEASE=$(. /etc/os-release && echo "$VERSION_CODENAME")
 VERSION=$("$SERVER" --version | cut -d ' ' -f 2)
-# Everything of ours in a folder of ours. Where the kernel has no overlay, copies.
-STORE=(--root "$WORK/store" --runroot "$WORK/run" --storage-driver "${E2E_STORAGE:-overlay}")
+# Whether layers can be laid over each other in the folder of ours: some kernels have no overlay, others none on top of
+# another.
+overlays() {
+    mkdir -p "$WORK"/overlay/{lower,upper,work,merged}
+    local at=$WORK/overlay
+    mount -t overlay overlay -o "lowerdir=$at/lower,upperdir=$at/upper,workdir=$at/work" "$at/merged" 2>/dev/null &&
+        umount "$at/merged"
+}
+[ -n "${E2E_STORAGE:-}" ] || { overlays && E2E_STORAGE=overlay; } || E2E_STORAGE=vfs
+# Everything of ours in a folder of ours; with vfs, copies.
+STORE=(--root "$WORK/store" --runroot "$WORK/run" --storage-driver "$E2E_STORAGE")
 if [ $TOOL = podman ]; then
     STORE+=(--tmpdir "$WORK/tmp" --cgroup-manager cgroupfs --events-backend none)
     # crun, the usual one, runs on one version of control groups only; some machines have both mounted.
@@ -65,12 +74,24 @@ lower() {
 # What is inherited where a process may not raise its own limits; podman's defaults are higher.
 LIMITS=(--ulimit "nofile=$(lower -n 65536)" --ulimit "nproc=$(lower -u 4096)")
 
-echo "-- build with $TOOL"
+# The mirror that this machine's apt takes the release from; not that of its security updates, which lacks the rest. The
+# first is known once apt has fetched its lists, the second from its sources alone.
+mirror() {
+    local which site
+    for which in "Codename: $RELEASE" "Release: $RELEASE"; do
+        site=$(apt-get indextargets --format '$(SITE)' "$which" 2>/dev/null | sed -n 1p)
+        [ -z "$site" ] || { echo "$site" && return; }
+    done
+}
+
+echo "-- build with $TOOL ($E2E_STORAGE)"
 if [ -n "${E2E_BASE:-}" ]; then
     cp -a "$E2E_BASE" "$WORK/base"
 else
-    debootstrap --variant=minbase --include=ca-certificates "$RELEASE" "$WORK/base" >"$WORK/debootstrap.log" 2>&1 ||
-        fail "no base"
+    # Debian's own where apt names none.
+    MIRROR=$(mirror)
+    debootstrap --variant=minbase --include=ca-certificates "$RELEASE" "$WORK/base" ${MIRROR:+"$MIRROR"} \
+        >"$WORK/debootstrap.log" 2>&1 || fail "no base from ${MIRROR:-the usual mirror}"
 fi
 # What the Dockerfile installs is there; its apt-get is to see just that.
 : >"$WORK/base/etc/apt/sources.list"
