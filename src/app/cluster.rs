@@ -15,12 +15,13 @@ use tracing::{Instrument, Span, error_span};
 use super::{
     beginning::Known,
     error::StartError,
+    files::Proofs,
     zone::{Ground, spawn},
 };
 use crate::{
     config::{ClusterConfig, HealthConfig, Seed, ZoneConfig},
     discovery, health,
-    http::{NodeClient, NodeIdentity},
+    http::NodeClient,
     journal::ZoneJournal,
     model::{Demand, Health, Scope, Topology},
 };
@@ -33,19 +34,19 @@ const NAMED: usize = 4;
 pub(super) struct Asked {
     cluster: ClusterConfig,
     health: HealthConfig,
-    /// What is in the files by which nodes are verified.
-    pub(super) identity: NodeIdentity,
+    /// What is in the files that nodes are verified with and reads are signed with.
+    pub(super) proofs: Proofs,
 }
 
 impl Asked {
     /// How a zone's cluster is asked. The order of lists says nothing about that, nor does how fast a node gets its full
     /// share.
-    pub(super) fn of(zone: &ZoneConfig, identity: NodeIdentity) -> Self {
+    pub(super) fn of(zone: &ZoneConfig, proofs: Proofs) -> Self {
         let mut cluster = zone.cluster.clone();
         cluster.seeds.sort_by_cached_key(Seed::to_string);
         cluster.seeds.dedup();
         cluster.datacenters.values_mut().for_each(|racks| racks.sort());
-        Asked { cluster, health: HealthConfig { slow_start: Duration::ZERO, ..zone.health.clone() }, identity }
+        Asked { cluster, health: HealthConfig { slow_start: Duration::ZERO, ..zone.health.clone() }, proofs }
     }
 
     /// The client that asks, where there is anybody to ask. `zone` is one of those that want it.
@@ -53,7 +54,7 @@ impl Asked {
         if self.cluster.seeds.is_empty() {
             return Ok(None);
         }
-        let client = NodeClient::new(&self.cluster, &self.identity, discovery::LIMITS).map_err(|error| {
+        let client = NodeClient::new(&self.cluster, &self.proofs.identity, discovery::LIMITS).map_err(|error| {
             let reason: &dyn std::error::Error = &error;
             StartError::Client { zone: zone.name(), reason: reason.source().unwrap_or(reason).to_string() }
         })?;
@@ -211,7 +212,7 @@ impl Cluster {
     fn probe(&self, publish: watch::Sender<Arc<Health>>, ground: &mut Ground<'_>) {
         let prober = health::run(health::Options {
             cluster: self.asked.cluster.clone(),
-            identity: self.asked.identity.clone(),
+            identity: self.asked.proofs.identity.clone(),
             health: self.asked.health.clone(),
             topology: self.topology.clone(),
             publish,
@@ -272,7 +273,7 @@ mod tests {
             let mut zone = ZoneConfig::new(Name::from_ascii("z.test.").unwrap());
             zone.cluster.seeds = seeds.iter().map(|seed| Seed::Host((*seed).to_owned())).collect();
             change(&mut zone);
-            Asked::of(&zone, NodeIdentity::default())
+            Asked::of(&zone, Proofs::default())
         };
         let one = zone(&["a", "b"], &|_| {});
         assert_eq!(one, zone(&["b", "a", "b"], &|zone| zone.ttl += Duration::from_secs(1)));

@@ -10,7 +10,8 @@ use std::{
 use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
-    config::{self, ClusterConfig, Config, Problem, Scheme, TlsConfig, ZoneConfig},
+    config::{self, ClusterConfig, Config, Credentials, DiscoveryMode, Problem, Scheme, TlsConfig, ZoneConfig},
+    discovery::tables::{Keys, read_credentials},
     http::{IdentityError, NodeIdentity},
     overrides,
     server::encrypted,
@@ -38,12 +39,21 @@ pub fn load_zones(config: &Config) -> Result<Vec<StaticZone>, Vec<Problem>> {
     if problems.is_empty() { Ok(zones) } else { Err(problems) }
 }
 
+/// What a zone's nodes and this server prove to each other with, as it was in the files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Proofs {
+    /// How nodes are verified, and what they are shown.
+    pub(super) identity: NodeIdentity,
+    /// What reads of tables are signed with, where a file has it.
+    pub(super) keys: Option<Keys>,
+}
+
 /// What is read from the files of a configuration.
 pub(super) struct Loaded {
     /// Of each zone, in order.
     pub(super) zones: Vec<StaticZone>,
-    /// How the nodes of each are verified, in order.
-    pub(super) identities: Vec<NodeIdentity>,
+    /// What nodes and this server prove to each other with, of each, in order.
+    pub(super) proofs: Vec<Proofs>,
     /// Stands for what is in the certificate's files; `None` where nothing is encrypted.
     pub(super) certificate: Option<u64>,
 }
@@ -54,10 +64,10 @@ pub(super) async fn load(config: &Config) -> Result<Loaded, Vec<Problem>> {
     let load = spawn_blocking(move || {
         let certificate = certificate(&config.server.tls);
         let overrides = config.server.overrides.as_deref().map_or(Ok(()), overrides::check);
-        match (load_zones(&config), load_identities(&config), certificate, overrides) {
-            (Ok(zones), Ok(identities), Ok(certificate), Ok(())) => Ok(Loaded { zones, identities, certificate }),
-            (zones, identities, certificate, overrides) => {
-                let lists = [zones.err(), identities.err(), overrides.err()].into_iter().flatten().flatten();
+        match (load_zones(&config), load_proofs(&config), certificate, overrides) {
+            (Ok(zones), Ok(proofs), Ok(certificate), Ok(())) => Ok(Loaded { zones, proofs, certificate }),
+            (zones, proofs, certificate, overrides) => {
+                let lists = [zones.err(), proofs.err(), overrides.err()].into_iter().flatten().flatten();
                 Err(lists.chain(certificate.err()).collect())
             }
         }
@@ -67,6 +77,42 @@ pub(super) async fn load(config: &Config) -> Result<Loaded, Vec<Problem>> {
         Ok(loaded) => loaded.unwrap_or_else(|error| whole(error.to_string())),
         Err(_) => whole(format!("the files cannot be read within {} seconds", LOAD_WITHIN.as_secs())),
     }
+}
+
+/// Reads both parts of each zone's proofs; every problem at once.
+pub(super) fn load_proofs(config: &Config) -> Result<Vec<Proofs>, Vec<Problem>> {
+    match (load_identities(config), load_keys(config)) {
+        (Ok(identities), Ok(keys)) => {
+            Ok(identities.into_iter().zip(keys).map(|(identity, keys)| Proofs { identity, keys }).collect())
+        }
+        (identities, keys) => Err([identities.err(), keys.err()].into_iter().flatten().flatten().collect()),
+    }
+}
+
+/// The file with the keys that a cluster's tables are read with, where it is used.
+fn credentials_file(cluster: &ClusterConfig) -> Option<&PathBuf> {
+    match &cluster.credentials {
+        Some(Credentials::File(path))
+            if cluster.discovery != DiscoveryMode::Localnodes && !cluster.seeds.is_empty() =>
+        {
+            Some(path)
+        }
+        _ => None,
+    }
+}
+
+/// Reads the files with credentials, of each zone that uses one; every problem at once.
+pub fn load_keys(config: &Config) -> Result<Vec<Option<Keys>>, Vec<Problem>> {
+    let (mut keys, mut problems) = (Vec::new(), Vec::new());
+    for zone in &config.zones {
+        let file = credentials_file(&zone.cluster).map(|path| read_credentials(&Credentials::File(path.clone())));
+        keys.push(file.transpose().unwrap_or_else(|error| {
+            let at = format!("zones.{:?}.cluster.credentials_file", zone.name());
+            problems.push(Problem::new(error.reason()).at_key(at));
+            None
+        }));
+    }
+    if problems.is_empty() { Ok(keys) } else { Err(problems) }
 }
 
 /// Reads what the nodes of each zone are verified with; every problem at once. Zones that say the same share it.
@@ -93,8 +139,8 @@ pub fn load_identities(config: &Config) -> Result<Vec<NodeIdentity>, Vec<Problem
 }
 
 /// Says what is doubtful about them, at each start and reload: nobody looks at the log of a month ago.
-pub(super) fn warn_of_identities(config: &Config, identities: &[NodeIdentity]) {
-    for (zone, identity) in config.zones.iter().zip(identities) {
+pub(super) fn warn_of_identities(config: &Config, proofs: &[Proofs]) {
+    for (zone, Proofs { identity, .. }) in config.zones.iter().zip(proofs) {
         let zone = zone.name();
         if identity.is_unverified() {
             tracing::warn!(zone, "nodes are not verified (insecure_skip_verify): anybody in their place is believed");
@@ -135,5 +181,6 @@ pub fn files_of(config: &Config) -> Vec<PathBuf> {
         let own = tls.client.iter().flat_map(|client| [&client.certificate, &client.key]);
         tls.ca_file.iter().chain(own).cloned()
     });
-    zones.chain(nodes).chain([&tls.certificate, &tls.key].into_iter().flatten().cloned()).collect()
+    let credentials = config.zones.iter().filter_map(|zone| credentials_file(&zone.cluster).cloned());
+    zones.chain(nodes).chain(credentials).chain([&tls.certificate, &tls.key].into_iter().flatten().cloned()).collect()
 }

@@ -55,7 +55,7 @@ use self::{
 };
 pub use self::{
     error::{Ended, StartError},
-    files::{LOAD_WITHIN, files_of, load_identities, load_zones, problems_of_zone_files},
+    files::{LOAD_WITHIN, files_of, load_identities, load_keys, load_zones, problems_of_zone_files},
     hand_over::Beginning,
 };
 use crate::{
@@ -118,8 +118,8 @@ pub async fn start_from(config: &Config, beginning: Beginning<'_>) -> Result<App
 /// [`start_from`], with an HTTP side that may do more than what every server's may.
 pub async fn start_with(config: &Config, beginning: Beginning<'_>, hands: Hands) -> Result<App, StartError> {
     let statics = load_zones(config).map_err(StartError::Zones)?;
-    let identities = load_identities(config).map_err(StartError::Zones)?;
-    files::warn_of_identities(config, &identities);
+    let proofs = files::load_proofs(config).map_err(StartError::Zones)?;
+    files::warn_of_identities(config, &proofs);
     let Beginning { passed, admin, zones: told, cookie_secret, identity, predecessor } = beginning;
     let bound = bind(&config.server, passed, cookie_secret)?;
     let admin = admin::bind_with(&config.server.admin, &admin)?;
@@ -132,7 +132,7 @@ pub async fn start_with(config: &Config, beginning: Beginning<'_>, hands: Hands)
     let store = steering::open(&config.server, &journal, &reloads, &mut tasks, &stop);
     let mut sight = Sight { reloads, ..sight(config, journal, &store) };
     let mut zones = Zones::default();
-    let steps = zones.prepare_with(config, statics, identities, &told)?;
+    let steps = zones.prepare_with(config, statics, proofs, &told)?;
     let (named, counters) = (config.server.identity.as_deref(), &sight.counters);
     let query_log = QueryLog::start(&config.server.query_log, named, counters).map_err(StartError::Workers)?;
     let certificate = files::certificate(&config.server.tls).ok().flatten();
@@ -303,8 +303,8 @@ impl App {
             Config { server: reload::in_force(&self.config.server, &config.server), zones: config.zones.clone() };
         let others = self.config.server.admin != config.server.admin;
         let admin = others.then(|| self.admin.prepare(&config.server.admin)).transpose()?;
-        files::warn_of_identities(&config, &loaded.identities);
-        let steps = self.zones.prepare(&config, loaded.zones, loaded.identities)?;
+        files::warn_of_identities(&config, &loaded.proofs);
+        let steps = self.zones.prepare(&config, loaded.zones, loaded.proofs)?;
         // Last: from its binding on, a new listener may get what the one in its place got until now.
         let listeners = self.running.prepare(&config.server)?;
 

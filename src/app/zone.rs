@@ -180,7 +180,7 @@ impl Zone {
         let name = self.source.config.name();
         let others = self.cluster.zones().into_iter().filter(|zone| **zone != *name);
         ZoneSight {
-            identity: self.cluster.asked.identity.clone(),
+            identity: self.cluster.asked.proofs.identity.clone(),
             topology: self.cluster.topology.clone(),
             health: self.cluster.health.clone(),
             discovery: self.cluster.counts.discovery.clone(),

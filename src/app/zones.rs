@@ -9,6 +9,7 @@ use super::{
     beginning::Known,
     cluster::{Asked, Cluster, Counts, Sharers},
     error::StartError,
+    files::Proofs,
     zone::{Ground, Zone},
 };
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     config::{Config, ZoneConfig},
     controller::Inputs,
     handover::Knowledge,
-    http::{NodeClient, NodeIdentity},
+    http::NodeClient,
     reload::of_zone,
     table::Table,
     zone::file::StaticZone,
@@ -77,9 +78,9 @@ impl Zones {
         &self,
         config: &Config,
         statics: Vec<StaticZone>,
-        identities: Vec<NodeIdentity>,
+        proofs: Vec<Proofs>,
     ) -> Result<Steps, StartError> {
-        self.prepare_with(config, statics, identities, &[])
+        self.prepare_with(config, statics, proofs, &[])
     }
 
     /// The same with what a process told that served some of the zones until now.
@@ -87,14 +88,17 @@ impl Zones {
         &self,
         config: &Config,
         statics: Vec<StaticZone>,
-        identities: Vec<NodeIdentity>,
+        proofs: Vec<Proofs>,
         told: &[Knowledge],
     ) -> Result<Steps, StartError> {
         let served: BTreeMap<&Name, &Zone> = self.served.iter().map(|zone| (&zone.source.config.apex, zone)).collect();
-        let step = |((config, statics), identity): ((&ZoneConfig, StaticZone), NodeIdentity)| {
+        let step = |((config, statics), mut proofs): ((&ZoneConfig, StaticZone), Proofs)| {
             // The same as before, so that TLS sessions are resumed by whoever asks from now on.
-            let same = self.clusters.iter().map(|cluster| &cluster.asked.identity).find(|known| **known == identity);
-            let asked = Asked::of(config, same.cloned().unwrap_or(identity));
+            let same = self.clusters.iter().map(|cluster| &cluster.asked.proofs.identity);
+            if let Some(same) = same.into_iter().find(|known| **known == proofs.identity) {
+                proofs.identity = same.clone();
+            }
+            let asked = Asked::of(config, proofs);
             let way = match served.get(&config.apex) {
                 Some(zone) if zone.cluster.asked != asked => Way::Asks,
                 Some(zone) if zone.source.config == *config && zone.source.statics == statics => Way::Stays,
@@ -103,7 +107,7 @@ impl Zones {
             };
             Step { config: config.clone(), statics, asked, way }
         };
-        let mut zones: Vec<Step> = config.zones.iter().zip(statics).zip(identities).map(step).collect();
+        let mut zones: Vec<Step> = config.zones.iter().zip(statics).zip(proofs).map(step).collect();
         let mut clients: Vec<(Asked, Option<NodeClient>)> = Vec::new();
         for Step { config, asked, .. } in &zones {
             let is_asked = self.clusters.iter().any(|cluster| cluster.asked == *asked);
@@ -284,12 +288,15 @@ impl Party {
     }
 }
 
-/// What is about to change in a zone, by the names of its keys; `records` are those of its file, `certificates` what is
-/// in the files of its cluster.
+/// What is about to change in a zone, by the names of its keys; `records` are those of its file, `certificates` and
+/// `credentials` what is in the files of its cluster.
 fn difference(zone: &Zone, config: &ZoneConfig, statics: &StaticZone, asked: &Asked) -> String {
     let mut keys = of_zone(&zone.source.config, config);
-    if zone.cluster.asked.identity != asked.identity {
+    if zone.cluster.asked.proofs.identity != asked.proofs.identity {
         keys.push("certificates");
+    }
+    if zone.cluster.asked.proofs.keys != asked.proofs.keys {
+        keys.push("credentials");
     }
     if zone.source.statics != *statics {
         keys.push("records");

@@ -12,7 +12,7 @@ use hickory_proto::rr::Name;
 
 use super::{CheckArgs, FAILED, MISCONFIGURED, load, run_async};
 use crate::{
-    app::{load_identities, load_zones, problems_of_zone_files},
+    app::{load_identities, load_keys, load_zones, problems_of_zone_files},
     config::{Config, Flags, NO_ZONE, Problem, Seed, ZoneConfig},
     discovery,
     http::{NodeClient, NodeIdentity},
@@ -49,13 +49,14 @@ pub(super) fn run(args: CheckArgs) -> u8 {
         eprintln!("{NO_ZONE}");
         return MISCONFIGURED;
     }
-    let (statics, identities) = match (load_zones(&loaded.config), load_identities(&loaded.config)) {
-        (Ok(statics), Ok(identities)) => (statics, identities),
-        (statics, identities) => {
-            let problems = [statics.err(), identities.err()];
-            return not_fine(&problems.into_iter().flatten().flatten().collect::<Vec<_>>());
-        }
-    };
+    let (statics, identities) =
+        match (load_zones(&loaded.config), load_identities(&loaded.config), load_keys(&loaded.config)) {
+            (Ok(statics), Ok(identities), Ok(_)) => (statics, identities),
+            (statics, identities, keys) => {
+                let problems = [statics.err(), identities.err(), keys.err()];
+                return not_fine(&problems.into_iter().flatten().flatten().collect::<Vec<_>>());
+            }
+        };
     for (zone, identity) in loaded.config.zones.iter().zip(&identities) {
         let doubts = identity.doubts(SystemTime::now());
         doubts.iter().for_each(|doubt| eprintln!("warning: zones.{:?}: {doubt}", zone.name()));

@@ -8,6 +8,7 @@ mod admin;
 mod amplification;
 mod cli;
 mod compare;
+mod credentials_file;
 mod discover;
 mod discovery;
 mod distribution;

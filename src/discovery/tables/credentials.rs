@@ -37,13 +37,23 @@ pub struct CredentialsError {
 impl fmt::Display for CredentialsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
-            Some(file) => write!(f, "credentials_file {}: {}", file.display(), self.what),
+            Some(_) => write!(f, "credentials_file {}", self.reason()),
             None => f.write_str(&self.what),
         }
     }
 }
 
 impl std::error::Error for CredentialsError {}
+
+impl CredentialsError {
+    /// The file and what is wrong with it, for messages that name the key themselves.
+    pub fn reason(&self) -> String {
+        match &self.file {
+            Some(file) => format!("{}: {}", file.display(), self.what),
+            None => self.what.clone(),
+        }
+    }
+}
 
 /// The keys of these credentials. Reads the file, where there is one, so it may block.
 pub fn read(credentials: &Credentials) -> Result<Keys, CredentialsError> {
@@ -91,7 +101,12 @@ fn profile(text: &str) -> Result<(String, Secret), String> {
             _ => {}
         }
     }
-    let missing = |key: &str| format!("has no {key} under [{PROFILE}]");
+    let missing = |key: &str| {
+        format!(
+            "has no {key} under [{PROFILE}]: write the lines [{PROFILE}], aws_access_key_id = ROLE and \
+             aws_secret_access_key = SALTED_HASH"
+        )
+    };
     Ok((role.ok_or_else(|| missing("aws_access_key_id"))?, secret.ok_or_else(|| missing("aws_secret_access_key"))?))
 }
 

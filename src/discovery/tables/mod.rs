@@ -26,7 +26,7 @@ mod scan;
 use std::{net::IpAddr, sync::Arc};
 
 pub use self::{
-    credentials::{CredentialsError, read as read_credentials},
+    credentials::{CredentialsError, Keys, read as read_credentials},
     failure::{TableFailure, Unauthorized},
     scan::Reader,
 };
