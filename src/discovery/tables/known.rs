@@ -6,8 +6,9 @@ use tokio::time::Instant;
 
 use super::{TableFailure, request::Table, row::Row};
 
-/// How long it is believed. An upgrade restarts the node, which takes about as long; a GRANT is noticed within this time.
-const BELIEVED: Duration = Duration::from_secs(60);
+/// How long it is believed. A GRANT is noticed within this time, and so is an upgrade. Longer than the tables of a node rest
+/// after failures (60 s at most): one too slow to answer for all tables in time has fewer of them left the next time.
+const BELIEVED: Duration = Duration::from_secs(180);
 
 /// More entries than any cluster has optional tables.
 const MAX_ENTRIES: usize = 30_000;
