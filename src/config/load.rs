@@ -2,12 +2,13 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use figment::{Figment, providers::Serialized};
 use hickory_proto::rr::Name;
-use toml::{Table, Value};
+use toml::{Table, Value, de::DeTable};
 
 use super::{
     Config, DEFAULT_ZONE, Flags, Problem,
@@ -206,6 +207,15 @@ fn merge(layers: impl IntoIterator<Item = Table>) -> Result<Raw, Problem> {
 fn in_reading_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| (problem.file.is_none(), problem.line));
     problems
+}
+
+/// The addresses under `listen` of `[server]` or `[admin]` in a configuration file, as far as it can be read: for finding a
+/// server that goes on although its file is not fine any more. `None` where the file does not say.
+pub fn listen_of(config: &Path, section: &str) -> Option<Vec<SocketAddr>> {
+    let text = std::fs::read_to_string(config).ok()?;
+    let (root, _) = DeTable::parse_recoverable(&text);
+    let listen = root.get_ref().get(section)?.get_ref().as_table()?.get("listen")?.get_ref().as_array()?;
+    Some(listen.iter().filter_map(|address| address.get_ref().as_str()?.parse().ok()).collect())
 }
 
 /// The zone files that a configuration file names, as far as it can be read: for looking into them although the

@@ -38,7 +38,7 @@ mod validate;
 pub use cluster::{AddressRule, ClientIdentity, Credentials, DiscoveryMode, Mapping, NodeTls, Secret, client_networks};
 pub use defaults::DEFAULT_ZONE;
 pub use environment::{Flags, environment};
-pub use load::{Loaded, NO_ZONE, SEARCH, load, zone_files};
+pub use load::{Loaded, NO_ZONE, SEARCH, listen_of, load, zone_files};
 pub use problem::Problem;
 pub use reference::reference;
 pub use server::{
