@@ -8,10 +8,12 @@
 //! The HTTP side is asked, and DNS. Whoever watches ends a process that is not live, so only what shows that it hangs
 //! counts against it: an HTTP side that says so or is silent, DNS that is silent at all its addresses over UDP and TCP
 //! alike, or nobody at all there. What a flood brings about (datagrams are lost, but connections served) does not, nor
-//! does a configuration that was changed on disk and that the server has refused: it goes on with the old one.
+//! does a configuration that was changed on disk and that the server has refused: it goes on with the old one, and what
+//! can still be read of the new one says where to look for it. There one side that is well is enough.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::PathBuf,
     pin::pin,
     time::Duration,
 };
@@ -36,7 +38,7 @@ use super::{
     load,
 };
 use crate::{
-    config::{AdminConfig, Config, Flags, Loaded, ZoneConfig, environment},
+    config::{AdminConfig, Config, Flags, Loaded, Problem, SEARCH, ServerConfig, ZoneConfig, environment, listen_of},
     model::Verdict,
 };
 
@@ -55,8 +57,13 @@ const AT_ONCE: usize = 8;
 /// Zones named in a message at most.
 const ZONES_TOLD: usize = 5;
 
-/// Where the environment says where the HTTP side listens.
+/// Where the environment names the configuration file, and where the sides listen.
+const CONFIG: &str = "ALTERNATOR_DNS_CONFIG";
 const ADMIN_LISTEN: &str = "ALTERNATOR_DNS_ADMIN__LISTEN";
+const SERVER_LISTEN: &str = "ALTERNATOR_DNS_SERVER__LISTEN";
+
+/// What is said where the configuration cannot be used.
+const MISTAKES: &str = "the configuration found has mistakes (\"alternator-dns check\" tells them)";
 
 /// The longest that a check may be told to take: whoever runs it waits for it.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -105,6 +112,8 @@ struct Places {
     dns: Result<Vec<SocketAddr>, String>,
     /// Those that answer this machine.
     zones: Vec<Name>,
+    /// By a configuration that the server refuses: it may listen elsewhere.
+    is_guess: bool,
 }
 
 pub(super) fn run(args: &HealthArgs) -> u8 {
@@ -143,18 +152,25 @@ async fn check(places: &Places, args: &HealthArgs) -> Result<String, String> {
         Ok(addresses) => by_dns(addresses, &places.zones, args.ready && http.is_err(), by).await,
         Err(reason) => Sign::Nothing(reason.clone()),
     };
-    match (http, dns) {
+    let dns = match dns {
+        // Perhaps nobody was ever there.
+        Sign::Hangs(reason) if places.is_guess && http.is_ok() => Sign::Nothing(reason),
+        dns => dns,
+    };
+    let told = |text: String| if places.is_guess { format!("{text}; {MISTAKES}") } else { text };
+    let verdict = match (http, dns) {
         (_, Sign::Hangs(reason) | Sign::NotYet(reason)) => Err(reason),
         (Err(http), Sign::Nothing(dns)) => Err(format!("{http}; {dns}")),
         (Ok(http) | Err(http), Sign::Well(dns)) | (Ok(http), Sign::Nothing(dns)) => Ok(format!("{http}; {dns}")),
-    }
+    };
+    verdict.map(told).map_err(told)
 }
 
 impl Places {
     fn of(args: &HealthArgs) -> Result<Self, ClientError> {
         if let Some(server) = &args.server {
             let dns = Err("DNS is not asked".to_owned());
-            return Ok(Places { admin: Ok(Client::open(server)?), dns, zones: Vec::new() });
+            return Ok(Places { admin: Ok(Client::open(server)?), dns, zones: Vec::new(), is_guess: false });
         }
         let flags = Flags { config: args.config.file.clone(), ..Flags::default() };
         match load(&flags) {
@@ -167,23 +183,40 @@ impl Places {
                 let own = dns.as_ref().ok().and_then(|addresses| own_address(*addresses.first()?));
                 let may_ask = |zone: &&ZoneConfig| own.is_some_and(|own| zone.access.verdict(own) == Verdict::Allowed);
                 let zones = config.zones.iter().filter(may_ask).map(|zone| zone.apex.clone()).collect();
-                Ok(Places { admin, dns, zones })
+                Ok(Places { admin, dns, zones, is_guess: false })
             }
-            // The server refuses such a file and goes on as it was; where its HTTP side is can still be known.
-            Err(_) => {
-                let dns = "the configuration found has mistakes (\"alternator-dns check\" tells them)".to_owned();
-                let address = address_of_environment().map_or_else(|| address_of(None), Ok)?;
-                Ok(Places { admin: Ok(Client::open(&address.to_string())?), dns: Err(dns), zones: Vec::new() })
-            }
+            // The server refuses such a file and goes on as it was; where its sides are can still be known.
+            Err(problems) => Self::by_what_can_be_read(flags.config, &problems),
         }
     }
-}
 
-/// The HTTP side's address, where the environment has it.
-fn address_of_environment() -> Option<SocketAddr> {
-    let listen = environment().into_iter().find(|(name, _)| name == ADMIN_LISTEN)?.1;
-    let listen = listen.split(',').map_while(|text| text.trim().parse().ok()).collect();
-    address_of(Some(&AdminConfig { listen, ..AdminConfig::default() })).ok()
+    /// The same although the configuration is refused.
+    fn by_what_can_be_read(file: Option<PathBuf>, problems: &[Problem]) -> Result<Self, ClientError> {
+        let variable =
+            |wanted: &str| environment().into_iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+        let found = || SEARCH.iter().map(PathBuf::from).find(|path| path.is_file());
+        let named = file.or_else(|| variable(CONFIG).filter(|name| !name.is_empty()).map(PathBuf::from));
+        let file = named.or_else(|| problems.iter().find_map(|problem| problem.file.clone())).or_else(found);
+        let listen = |name: &str, section: &str| {
+            let read =
+                |text: String| text.split(',').flat_map(|text| text.trim().parse::<SocketAddr>()).collect::<Vec<_>>();
+            variable(name)
+                .map(read)
+                .filter(|listen| !listen.is_empty())
+                .or_else(|| listen_of(file.as_deref()?, section))
+        };
+        let ServerConfig { listen: usual, admin, .. } = ServerConfig::default();
+        let admin =
+            AdminConfig { listen: listen(ADMIN_LISTEN, "admin").unwrap_or_else(|| admin.listen.clone()), ..admin };
+        let server =
+            ServerConfig { listen: listen(SERVER_LISTEN, "server").unwrap_or(usual), ..ServerConfig::default() };
+        let admin = match address_of(Some(&admin)) {
+            Ok(address) => Ok(Client::open(&address.to_string())?),
+            Err(_) => Err("no HTTP side is known".to_owned()),
+        };
+        let dns = listeners(&Config { server, zones: Vec::new() });
+        Ok(Places { admin, dns, zones: Vec::new(), is_guess: true })
+    }
 }
 
 /// The listeners that answer questions of this machine, by the addresses at which it reaches them.

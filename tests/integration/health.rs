@@ -182,6 +182,32 @@ async fn a_change_that_the_server_refused_does_not_end_it() {
     told(at).await.expect(0, &["live: ", &admin, "mistakes"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_in_the_file_leaves_the_addresses_in_it_known() {
+    let site = Site::new();
+    let (dns, admin) = (format!("{:?}", site.dns.to_string()), format!("{:?}", site.admin.to_string()));
+    site.write_for("127.83.7.1", 1);
+    let server = site.serve();
+    // A wrong value, and no TOML at all from somewhere on.
+    for mistake in ["nodes = 7\n", "seeds = [\"127.83.7.1\nx = = \n"] {
+        site.write(&dns, &admin, &(zone("127.83.7.1", 1) + mistake));
+        site.health(&[]).await.expect(0, &["live: ", &site.admin.to_string(), "says live", "mistakes"]);
+        // The HTTP side is not where the new file has it; DNS is.
+        site.write(&dns, "\"127.83.7.99:1\"", &(zone("127.83.7.1", 1) + mistake));
+        site.health(&[]).await.expect(0, &["live: ", "refused", &site.dns.to_string(), "over UDP", "mistakes"]);
+        site.write(&dns, "", &(zone("127.83.7.1", 1) + mistake));
+        site.health(&[]).await.expect(0, &["live: ", "no HTTP side", &site.dns.to_string(), "over UDP"]);
+    }
+    // The environment has the last word.
+    site.write("\"127.83.7.99:1\"", "", "nonsense");
+    let mut at = arguments(command(site.folder.path()), &["health"]);
+    at.env("ALTERNATOR_DNS_SERVER__LISTEN", site.dns.to_string());
+    told(at).await.expect(0, &["live: ", &site.dns.to_string(), "over UDP"]);
+    drop(server);
+    site.write(&dns, &admin, "nonsense");
+    site.health(&[]).await.expect(1, &["not live: ", "refused", "mistakes"]);
+}
+
 #[tokio::test]
 async fn who_may_not_ask_over_dns_relies_on_the_http_side() {
     let site = Site::new();
