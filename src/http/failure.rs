@@ -23,15 +23,16 @@ const NAMES_TOLD: usize = 3;
 /// Longest name told: those of nodes are mostly shorter, and three of them leave room for the rest of the text.
 const LONGEST_NAME: usize = 48;
 
-/// What a failed request says about the node: the innermost cause decides.
-pub(super) fn failure_of(error: &reqwest::Error, scheme: Scheme, tls: Option<&Tls>) -> Failure {
+/// What a failed request says about the node: the innermost cause decides. `is_missed`: during the request the node asked
+/// for a client certificate, there is none, and it has never served without.
+pub(super) fn failure_of(error: &reqwest::Error, scheme: Scheme, tls: Option<&Tls>, is_missed: bool) -> Failure {
     if error.is_timeout() {
         return Failure::TimedOut;
     }
-    let failure = cause_of(error, scheme, tls);
+    let failure = cause_of(error, scheme, tls, is_missed);
     match failure {
         // TLS 1.3: we are through with the handshake before the node has looked at what we did not show it.
-        Failure::Closed if tls.is_some_and(|tls| tls.own().is_missed()) => protocol(
+        Failure::Closed if is_missed => protocol(
             "the connection was closed after a client certificate was asked for, and none is configured: set \
              client_cert and client_key",
         ),
@@ -39,12 +40,12 @@ pub(super) fn failure_of(error: &reqwest::Error, scheme: Scheme, tls: Option<&Tl
     }
 }
 
-fn cause_of(error: &reqwest::Error, scheme: Scheme, tls: Option<&Tls>) -> Failure {
+fn cause_of(error: &reqwest::Error, scheme: Scheme, tls: Option<&Tls>, is_missed: bool) -> Failure {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     let mut innermost = error.to_string();
     while let Some(current) = cause {
         if let Some(error) = tls_error(current) {
-            return protocol(&of_tls(error, tls));
+            return protocol(&of_tls(error, tls, is_missed));
         }
         if let Some(io) = current.downcast_ref::<io::Error>().map(innermost_io) {
             if io.kind() == io::ErrorKind::UnexpectedEof && scheme == Scheme::Https && error.is_connect() {
@@ -111,10 +112,10 @@ fn printable(text: &str, longest: usize) -> String {
     told
 }
 
-fn of_tls(error: &TlsError, tls: Option<&Tls>) -> String {
+fn of_tls(error: &TlsError, tls: Option<&Tls>, is_missed: bool) -> String {
     match error {
         TlsError::InvalidCertificate(error) => of_certificate(error, tls),
-        TlsError::AlertReceived(alert) => of_alert(*alert, tls),
+        TlsError::AlertReceived(alert) => of_alert(*alert, tls, is_missed),
         TlsError::InvalidMessage(_) => {
             "the port answers without TLS: if this is the http port, set scheme = \"http\"".to_owned()
         }
@@ -161,14 +162,12 @@ fn of_certificate(error: &CertificateError, tls: Option<&Tls>) -> String {
     }
 }
 
-fn of_alert(alert: AlertDescription, tls: Option<&Tls>) -> String {
+fn of_alert(alert: AlertDescription, tls: Option<&Tls>, is_missed: bool) -> String {
     use AlertDescription::*;
-    let own = tls.map(Tls::own);
-    let is_missed = own.is_some_and(|own| own.is_missed());
-    let has_own = own.is_some_and(|own| own.certified.is_some());
+    let has_own = tls.is_some_and(|tls| tls.own().certified.is_some());
     match alert {
-        CertificateRequired
-        | NoCertificate
+        CertificateRequired if !has_own => demands(),
+        NoCertificate
         | BadCertificate
         | UnsupportedCertificate
         | CertificateRevoked
@@ -180,7 +179,7 @@ fn of_alert(alert: AlertDescription, tls: Option<&Tls>) -> String {
         | DecryptError
             if is_missed =>
         {
-            "the node demands a client certificate: set client_cert and client_key".to_owned()
+            demands()
         }
         CertificateRequired
         | NoCertificate
@@ -201,6 +200,10 @@ fn of_alert(alert: AlertDescription, tls: Option<&Tls>) -> String {
         UnrecognisedName => "the node knows no such name as server_name (UnrecognisedName)".to_owned(),
         alert => format!("the node ends TLS with an alert ({alert:?})"),
     }
+}
+
+fn demands() -> String {
+    "the node demands a client certificate: set client_cert and client_key".to_owned()
 }
 
 /// The names in a certificate, as the library prints them.

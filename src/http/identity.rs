@@ -117,7 +117,7 @@ impl NodeIdentity {
             content: digest(&trust, own.as_ref()),
             called: called.map(|name| name.to_str().into_owned()),
             verifier: Arc::new(Verifier { trust, name, algorithms }),
-            own: Arc::new(OwnCertificate { certified: own.map(Arc::new), asked: false.into() }),
+            own: Arc::new(OwnCertificate::new(own)),
             sessions: Arc::new(Sessions::new(verify_every)),
             settings,
         }))))

@@ -24,7 +24,7 @@ use std::{
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use self::failure::failure_of;
+use self::{failure::failure_of, verify::noting};
 pub use self::{
     identity::{IdentityError, NodeIdentity},
     sessions::VERIFY_EVERY,
@@ -158,7 +158,7 @@ impl NodeClient {
     /// whatever the status, so that the connection can be used again.
     pub async fn get(&self, node: IpAddr, path_and_query: &str, body_limit: usize) -> Result<Reply, Failure> {
         let request = self.client(node)?.get(self.url(node, path_and_query));
-        self.told(node, read(request, body_limit).await)
+        self.ask(node, request, body_limit).await
     }
 
     /// `POST /` to a node, with these headers and this body, over the same kept connection. Bounded like
@@ -174,7 +174,7 @@ impl NodeClient {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        self.told(node, read(request.body(body), body_limit).await)
+        self.ask(node, request.body(body), body_limit).await
     }
 
     /// The `Host` header of requests to a node: in brackets where the address is IPv6, without
@@ -201,12 +201,21 @@ impl NodeClient {
         }
     }
 
-    /// The failure of a request in our words.
-    fn told(&self, node: IpAddr, reply: Result<Reply, ReadError>) -> Result<Reply, Failure> {
+    /// Sends a request and reads its reply; its failure in our words.
+    async fn ask(&self, node: IpAddr, request: reqwest::RequestBuilder, body_limit: usize) -> Result<Reply, Failure> {
         let tls = self.identity.tls();
+        let (reply, asked) = noting(read(request, body_limit)).await;
         let failure = match reply {
-            Ok(reply) => return Ok(reply),
-            Err(ReadError::Request(error)) => failure_of(&error, self.scheme, tls),
+            Ok(reply) => {
+                if let Some(tls) = tls.filter(|_| asked) {
+                    tls.own().served(node);
+                }
+                return Ok(reply);
+            }
+            Err(ReadError::Request(error)) => {
+                let is_missed = tls.is_some_and(|tls| tls.own().is_missed(node, asked));
+                failure_of(&error, self.scheme, tls, is_missed)
+            }
             Err(ReadError::TooLong(limit)) => Failure::Protocol(format!("the reply is longer than {limit} bytes")),
         };
         if let (Failure::Protocol(_), Some(tls)) = (&failure, tls) {

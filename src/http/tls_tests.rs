@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     test_node::{Manner, TestNode},
     test_tls::{Authority, Issued, TlsNode, params},
+    verify::OwnCertificate,
     *,
 };
 use crate::config::{ClientIdentity, NodeTls};
@@ -230,6 +231,30 @@ async fn a_node_that_demands_a_certificate_gets_ours_or_tells_why_not() {
             "{told}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_one_node_demands_explains_no_failure_of_another() {
+    let (folder, authority) = (Folder::new(), Authority::new("ours"));
+    let server = authority.names(&["127.0.0.1"]).server_with(&[&TLS12, &TLS13], Some(&Authority::new("clients")));
+    let node = TlsNode::start(LOCAL, 0, server).await;
+    let client = prober(node.port, &folder.believing(&authority));
+    let told = ask(&client, LOCAL).await.unwrap_err();
+    assert!(told.contains("set client_cert and client_key"), "{told}");
+    let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let listener = TcpListener::bind((other, node.port)).await.unwrap();
+    let reset = async {
+        let mut stream = listener.accept().await.unwrap().0;
+        // What was sent and not read makes a reset of its end.
+        stream.read_u8().await.unwrap();
+    };
+    let (told, ()) = tokio::join!(ask(&client, other), reset);
+    assert_eq!(told.unwrap_err(), "connection closed");
+    // Alike for a node that asked, and served without.
+    let own = OwnCertificate::new(None);
+    assert!(own.is_missed(LOCAL, true) && !own.is_missed(LOCAL, false));
+    own.served(LOCAL);
+    assert!(!own.is_missed(LOCAL, true) && own.is_missed(other, true));
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Who a node is believed to be, and what it is told of us.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    cell::Cell,
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -116,24 +116,59 @@ fn is_valid_at(certificate: &[u8], now: UnixTime) -> Result<(), CertificateError
     Ok(())
 }
 
+/// Nodes remembered at most that take none: more than a cluster has. Of others a failure may be told as that of one that
+/// wants a certificate.
+const MOST_CONTENT: usize = 4096;
+
+tokio::task_local! {
+    /// Whether the node that is being asked has asked who we are, over a connection made for this request.
+    static ASKED: Cell<bool>;
+}
+
+/// Carries out a request. Whether its node asked who we are meanwhile.
+pub(super) async fn noting<T>(request: impl Future<Output = T>) -> (T, bool) {
+    let noted = async {
+        let done = request.await;
+        (done, ASKED.with(Cell::get))
+    };
+    ASKED.scope(Cell::new(false), noted).await
+}
+
 /// What is shown to nodes that ask who we are.
 #[derive(Debug)]
 pub(super) struct OwnCertificate {
     pub(super) certified: Option<Arc<CertifiedKey>>,
-    /// A node has asked.
-    pub(super) asked: AtomicBool,
+    /// Nodes that asked, got none, and served all the same.
+    content: Mutex<BTreeSet<IpAddr>>,
 }
 
 impl OwnCertificate {
-    /// A node has asked for a certificate, and there is none.
-    pub(super) fn is_missed(&self) -> bool {
-        self.certified.is_none() && self.asked.load(Relaxed)
+    pub(super) fn new(certified: Option<CertifiedKey>) -> Self {
+        OwnCertificate { certified: certified.map(Arc::new), content: Mutex::default() }
+    }
+
+    /// A node `asked` during a request, there is no certificate, and nothing shows that it serves without one.
+    pub(super) fn is_missed(&self, node: IpAddr, asked: bool) -> bool {
+        asked && self.certified.is_none() && !self.content().contains(&node)
+    }
+
+    /// A node that asked has served.
+    pub(super) fn served(&self, node: IpAddr) {
+        let mut content = self.content();
+        if self.certified.is_none() && content.len() < MOST_CONTENT {
+            content.insert(node);
+        }
+    }
+
+    fn content(&self) -> MutexGuard<'_, BTreeSet<IpAddr>> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ResolvesClientCert for OwnCertificate {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.asked.store(true, Relaxed);
+        // A connection whose request found another meanwhile is made for none.
+        let _ = ASKED.try_with(|asked| asked.set(true));
         self.certified.clone()
     }
 
