@@ -227,14 +227,15 @@ impl Zones {
             let name = zone.source.config.name();
             told.iter().any(|told| told.zone == name && told.has_serving())
         };
-        let is_ready = |zone: &Zone| {
+        // What another zone lends hides wrong seeds.
+        let has_own = |zone: &Zone| {
             let apex = &zone.source.config.apex;
-            table.zones().any(|served| served.source.config.apex == *apex && served.plan.is_ready())
+            table.zones().any(|served| served.source.config.apex == *apex && served.plan.has_own())
         };
         // Without seeds it is meant to have none.
         let has_cluster = |zone: &&Zone| !zone.source.config.cluster.seeds.is_empty();
         let mut clusters = self.served.iter().filter(has_cluster);
-        let zone = clusters.find(|zone| had_answers(zone) && !is_ready(zone))?;
+        let zone = clusters.find(|zone| had_answers(zone) && !has_own(zone))?;
         Some((zone.source.config.name(), zone.without_answers()))
     }
 
