@@ -60,9 +60,9 @@ pub(super) struct Zone {
     /// Since when nobody of its cluster is heard.
     silent_since: Option<Instant>,
     /// When it may borrow.
-    borrows_from: SystemTime,
+    borrows_from: Instant,
     /// Until when what was compiled from other inputs is answered while these lead to no answer.
-    lets_go: Option<SystemTime>,
+    lets_go: Option<Instant>,
 }
 
 impl Zone {
@@ -70,7 +70,7 @@ impl Zone {
         let log_from = Instant::now() + QUIET_START;
         // What a process before this one told, it found out.
         let is_known = inputs.topology.borrow().source == Source::Discovery;
-        let borrows_from = SystemTime::now() + if is_known { Duration::ZERO } else { LOOKS_FOR };
+        let borrows_from = Instant::now() + if is_known { Duration::ZERO } else { LOOKS_FOR };
         Zone {
             inputs,
             next_change: None,
@@ -86,7 +86,7 @@ impl Zone {
     /// Follows these inputs from now on. What was compiled is answered until they lead to something else.
     pub(super) fn follow(&mut self, inputs: Inputs) {
         if !Arc::ptr_eq(&self.inputs.source, &inputs.source) {
-            self.lets_go = SystemTime::now().checked_add(LET_GO_AFTER);
+            self.lets_go = Some(Instant::now() + LET_GO_AFTER);
         }
         self.inputs = inputs;
     }
@@ -122,14 +122,16 @@ impl Zone {
     pub(super) fn compile(&mut self, mut view: ClusterView, loans: &BTreeMap<Name, Arc<Loan>>) -> bool {
         let now = view.now;
         let loan = self.inputs.source.config.fallback_zone.as_ref().and_then(|zone| loans.get(zone));
-        let waits = loan.is_some() && now < self.borrows_from;
-        view.loan = loan.filter(|_| !waits).cloned();
+        // How long is left, whatever the clock on the wall is set to.
+        let until = |end: Instant| Some(end.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero());
+        let waits = until(self.borrows_from).filter(|_| loan.is_some());
+        view.loan = loan.filter(|_| waits.is_none()).cloned();
         let gives_up = self.given_up_in().filter(|_| loan.is_some() && !view.unheard).map(|wait| now + wait);
         let Inputs { source, epoch, epochs, .. } = &mut self.inputs;
         // Of another source nothing is the same, not even what follows from the same view.
         let before = self.compiled.as_ref().filter(|compiled| Arc::ptr_eq(&compiled.source, source));
         let plan = ZonePlan::after(before.map(|compiled| &*compiled.plan), source, &view);
-        let changes = [plan.next_change.0, waits.then_some(self.borrows_from), gives_up];
+        let changes = [plan.next_change.0, waits.map(|left| now + left), gives_up];
         self.next_change = changes.into_iter().flatten().min();
         if before.is_some_and(|compiled| *compiled.plan == plan) {
             return false;
@@ -139,9 +141,9 @@ impl Zone {
         if before.is_none()
             && self.compiled.as_ref().is_some_and(|compiled| is_worse(&compiled.plan))
             && !plan.scopes.is_empty()
-            && self.lets_go.is_some_and(|end| now < end)
+            && let Some(left) = self.lets_go.and_then(until)
         {
-            self.next_change = [self.next_change, self.lets_go].into_iter().flatten().min();
+            self.next_change = [self.next_change, Some(now + left)].into_iter().flatten().min();
             return false;
         }
         self.lets_go = None;
