@@ -166,6 +166,12 @@ impl Cluster {
         self.sharers.borrow().zones.clone()
     }
 
+    /// Datacenters that only other zones than this one name.
+    pub(super) fn named_elsewhere(&self, zone: &ZoneConfig) -> BTreeSet<Arc<str>> {
+        let own = zone.datacenters();
+        self.sharers.borrow().places.keys().filter(|datacenter| !own.contains_key(*datacenter)).cloned().collect()
+    }
+
     /// Ends it.
     pub(super) fn stop(&self) {
         self.stop.cancel();

@@ -123,6 +123,7 @@ impl Zone {
             epoch: self.epoch,
             topology: self.cluster.topology.clone(),
             health: self.cluster.health.clone(),
+            elsewhere: Arc::new(self.cluster.named_elsewhere(&self.source.config)),
             overrides: sight.overrides.clone(),
             epochs: self.epochs.clone(),
         }

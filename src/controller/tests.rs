@@ -6,7 +6,7 @@ use hickory_proto::rr::Name;
 
 use super::*;
 use crate::{
-    config::{Seed, ZoneConfig},
+    config::{DiscoveryMode, Seed, ZoneConfig},
     model::{Health, Member, Node, Source, Topology},
     table::ZoneSource,
     zone::file::StaticZone,
@@ -46,7 +46,7 @@ fn named(name: &str) -> (watch::Sender<Arc<Topology>>, Inputs) {
     let health = watch::Sender::new(Arc::new(Health { disabled: true, ..Health::default() }));
     let overrides = watch::Sender::default().subscribe();
     let (source, health, epochs) = (Arc::new(source), health.subscribe(), watch::Sender::new(0));
-    (publish, Inputs { source, epoch: None, topology, health, overrides, epochs })
+    (publish, Inputs { source, epoch: None, topology, health, elsewhere: Arc::default(), overrides, epochs })
 }
 
 /// Whoever finds nodes, the Table they lead to, who ends that, and who sends other zones.
@@ -310,4 +310,26 @@ async fn a_set_of_zones_is_served_when_its_sender_is_told() {
     let names: Vec<String> = table.load().zones().map(|zone| zone.source.config.name()).collect();
     assert_eq!(names, ["other.test"]);
     stop.cancel();
+}
+
+#[test]
+fn what_only_other_zones_on_the_cluster_name_is_theirs() {
+    let (publish, mut inputs) = named("first.test.");
+    let mut source = (*inputs.source).clone();
+    source.config.cluster.discovery = DiscoveryMode::Localnodes;
+    inputs.source = Arc::new(source);
+    let mut all = (*topology(4)).clone();
+    for (last, datacenter) in [(1, Some("dc1")), (2, Some("dc1")), (3, Some("dc2")), (4, None)] {
+        let member = all.members.get_mut(&IpAddr::from([10, 0, 0, last])).unwrap();
+        member.node.datacenter = datacenter.map(Arc::from);
+    }
+    publish.send_replace(Arc::new(all));
+    let nodes = |inputs: &Inputs| Zone::new(inputs.clone()).look().topology.members.len();
+    assert_eq!(nodes(&inputs), 4, "alone");
+    inputs.elsewhere = Arc::new(["dc1".into(), "dc2".into()].into());
+    assert_eq!(nodes(&inputs), 3, "the seed is in dc1");
+    let mut source = (*inputs.source).clone();
+    source.config.cluster.discovery = DiscoveryMode::Auto;
+    inputs.source = Arc::new(source);
+    assert_eq!(nodes(&inputs), 4, "names are learnt");
 }

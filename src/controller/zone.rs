@@ -1,7 +1,7 @@
 //! One zone, as the controller follows it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -11,8 +11,9 @@ use tokio::{sync::watch, time::Instant};
 
 use super::log;
 use crate::{
+    config::Seed,
     journal::Journal,
-    model::{ClusterView, Health, Loan, Overrides, Source, Topology},
+    model::{ClusterView, Health, Loan, Member, Overrides, Source, Topology},
     plan::{incident_window, is_silent},
     table::{CompiledZone, ZonePlan, ZoneSource, compile_zone, next_epoch},
 };
@@ -42,6 +43,8 @@ pub(crate) struct Inputs {
     pub(crate) epoch: Option<u32>,
     pub(crate) topology: watch::Receiver<Arc<Topology>>,
     pub(crate) health: watch::Receiver<Arc<Health>>,
+    /// Datacenters that only other zones on its cluster name.
+    pub(crate) elsewhere: Arc<BTreeSet<Arc<str>>>,
     pub(crate) overrides: watch::Receiver<Arc<Overrides>>,
     /// Where its epochs go, for the writer of the state file.
     pub(crate) epochs: watch::Sender<u32>,
@@ -93,8 +96,8 @@ impl Zone {
 
     /// What is known of its cluster now.
     pub(super) fn look(&mut self) -> ClusterView {
-        let Inputs { source, topology, health, overrides, .. } = &mut self.inputs;
-        let topology = of_zone(topology.borrow_and_update().clone(), source);
+        let Inputs { source, topology, health, overrides, elsewhere, .. } = &mut self.inputs;
+        let topology = of_zone(topology.borrow_and_update().clone(), source, elsewhere);
         let health = health.borrow_and_update().clone();
         let overrides = overrides.borrow_and_update().clone();
         match is_silent(&topology, &health) {
@@ -170,11 +173,29 @@ impl Zone {
     }
 }
 
-/// A topology with the names of this zone only: others on the same cluster may know more of them.
-fn of_zone(topology: Arc<Topology>, source: &ZoneSource) -> Arc<Topology> {
+/// A topology with the names of this zone only, and the nodes that it would find alone: others on the same cluster may
+/// know more of them. `elsewhere`: datacenters that only those name.
+fn of_zone(topology: Arc<Topology>, source: &ZoneSource, elsewhere: &BTreeSet<Arc<str>>) -> Arc<Topology> {
     let named = source.config.only_places();
-    let named = named.as_ref();
-    if topology.is_of_places(named) { topology } else { Arc::new(topology.as_ref().clone().of_places(named)) }
+    let Some(named) = named.as_ref() else { return topology };
+    // Seeds list the nodes of their own datacenters, whatever is named.
+    let datacenter = |seed: &Seed| match seed {
+        Seed::Address(address) => topology.members.get(address)?.node.datacenter.clone(),
+        Seed::Host(_) => None,
+    };
+    let of_seeds: BTreeSet<Arc<str>> = source.config.cluster.seeds.iter().filter_map(datacenter).collect();
+    // Of a zone that names nothing, and whose seeds are nowhere, it is not known which nodes it would find.
+    let is_known = !(named.is_empty() && of_seeds.is_empty());
+    let is_foreign = |member: &Member| {
+        let place = member.node.datacenter.as_ref();
+        is_known && place.is_some_and(|dc| elsewhere.contains(dc) && !of_seeds.contains(dc))
+    };
+    if topology.is_of_places(Some(named)) && !topology.members.values().any(is_foreign) {
+        return topology;
+    }
+    let mut own = topology.as_ref().clone().of_places(Some(named));
+    own.members.retain(|_, member| !is_foreign(member));
+    Arc::new(own)
 }
 
 /// Changes that another process may make while it is being replaced, where its epochs are ahead of the clock: far more
