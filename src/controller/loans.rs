@@ -10,8 +10,8 @@ use hickory_proto::rr::Name;
 use super::zone::Zone;
 use crate::{
     config::ZoneConfig,
-    model::{ClusterView, Loan},
-    plan::Verdicts,
+    model::{ClusterView, LentView, Loan, Node},
+    plan::{Verdicts, Views},
 };
 
 /// The nodes that each zone lends which is somebody's fallback, by name.
@@ -30,10 +30,18 @@ pub(super) fn loans(zones: &[Zone], views: &[ClusterView]) -> BTreeMap<Name, Arc
 fn loan(zone: &ZoneConfig, view: &ClusterView) -> Loan {
     let verdicts = Verdicts::in_zone(&zone.name(), view);
     let serving = view.topology.members.values().filter(|member| verdicts.is_eligible(member.node.address));
+    let nodes: Vec<Node> = serving.map(|member| member.node.clone()).collect();
+    let rules = Views::new(&zone.address_map, zone.cluster.scheme);
+    let seen = |number| {
+        let seen = |node: &Node| (node.address, rules.seen(number, node.address, &view.topology));
+        nodes.iter().map(seen).filter(|(_, seen)| seen.is_mapped).collect()
+    };
+    let views = rules.iter().enumerate();
     Loan {
         zone: zone.name(),
         port: zone.cluster.port,
-        nodes: serving.map(|member| member.node.clone()).collect(),
+        views: views.map(|(number, view)| LentView { clients: view.clients.clone(), seen: seen(number) }).collect(),
         flat: view.topology.flat,
+        nodes,
     }
 }

@@ -6,8 +6,8 @@ use hickory_proto::rr::Name;
 
 use super::*;
 use crate::{
-    config::{DiscoveryMode, Seed, ZoneConfig},
-    model::{Health, Member, Node, Source, Topology},
+    config::{AddressRule, DiscoveryMode, Mapping, Seed, ZoneConfig},
+    model::{Health, Listing, Loan, Member, Node, Prefix, Route, Source, Told, Topology},
     table::ZoneSource,
     zone::file::StaticZone,
 };
@@ -310,6 +310,84 @@ async fn a_set_of_zones_is_served_when_its_sender_is_told() {
     let names: Vec<String> = table.load().zones().map(|zone| zone.source.config.name()).collect();
     assert_eq!(names, ["other.test"]);
     stop.cancel();
+}
+
+/// What each lends alone, as a controller would find it.
+fn lends(lender: &Inputs) -> BTreeMap<Name, Arc<Loan>> {
+    let mut lender = Zone::new(lender.clone());
+    let view = lender.look();
+    let (_, asks) = falling_back("other.test.", &format!("{}.", lender.inputs.source.config.name()));
+    let mut asks = Zone::new(asks);
+    let none = asks.look();
+    loans::loans(&[lender, asks], &[view, none])
+}
+
+#[test]
+fn nothing_is_waited_for_longer_because_the_clock_was_set_back() {
+    let (_publish, inputs) = falling_back("first.test.", "second.test.");
+    let (_other, other) = named("second.test.");
+    let mut zone = Zone::new(inputs);
+    let mut view = zone.look();
+    view.now -= Duration::from_secs(3600);
+    zone.compile(view, &lends(&other));
+    assert!(zone.compiled.unwrap().plan.lent.is_some());
+}
+
+#[test]
+fn nodes_lent_are_seen_by_the_rules_of_their_own_zone() {
+    let prefix = |text: &str| text.parse::<Prefix>().unwrap();
+    let rule = |clients: &str, from: &str, to: &str| AddressRule {
+        clients: (clients != "*").then(|| vec![prefix(clients)]),
+        to: Mapping::Network { from: prefix(from), to: prefix(to) },
+    };
+    let with = |inputs: Inputs, rules: Vec<AddressRule>| {
+        let mut source = (*inputs.source).clone();
+        source.config.address_map = rules;
+        Inputs { source: Arc::new(source), ..inputs }
+    };
+    // Both clusters have a node of this address.
+    let (publish, inputs) = falling_back("first.test.", "second.test.");
+    let mut dead = (*topology(1)).clone();
+    dead.members.values_mut().for_each(|member| member.listing = Listing::Left);
+    publish.send_replace(Arc::new(dead));
+    let inputs = with(
+        inputs,
+        vec![
+            rule("*", "10.0.0.0/24", "172.16.0.0/24"),
+            rule("203.0.113.0/24", "10.0.0.0/24", "172.17.0.0/24"),
+            rule("192.0.2.0/24", "10.0.0.0/24", "172.18.0.0/24"),
+        ],
+    );
+    let (publish, other) = named("second.test.");
+    let mut alive = (*topology(2)).clone();
+    let route = Route { address: "2001:db8::2".parse().unwrap(), port: Some(9001), https_port: None };
+    let told = Told { routes: [("link".into(), route)].into(), ..Told::default() };
+    alive.members.get_mut(&IpAddr::from([10, 0, 0, 2])).unwrap().told = Arc::new(told);
+    publish.send_replace(Arc::new(alive));
+    let routes =
+        |clients: &str| AddressRule { clients: Some(vec![prefix(clients)]), to: Mapping::Routes("link".into()) };
+    let other =
+        with(other, vec![rule("203.0.113.128/25", "10.0.0.0/24", "198.51.100.0/24"), routes("2001:db8:1::/48")]);
+    let mut zone = Zone::new(inputs);
+    let view = zone.look();
+    zone.compile(view, &lends(&other));
+    let plan = zone.compiled.unwrap().plan.clone();
+    assert!(!plan.has_own() && plan.is_ready());
+    for (client, first, second) in [
+        ("203.0.113.1", "10.0.0.1 8000", "10.0.0.2 8000"),
+        ("203.0.113.200", "198.51.100.1 8000", "198.51.100.2 8000"),
+        ("192.0.2.1", "10.0.0.1 8000", "10.0.0.2 8000"),
+        ("2001:db8:1::7", "10.0.0.1 8000", "2001:db8::2 9001"),
+        ("::1", "10.0.0.1 8000", "10.0.0.2 8000"),
+    ] {
+        let view = plan.views.of(client.parse().unwrap());
+        let seen = [1, 2].map(|last| plan.seen(view, [10, 0, 0, last].into()));
+        let told = seen.map(|seen| format!("{} {}", seen.address, seen.port.unwrap_or_default()));
+        assert_eq!(told, [first, second], "{client}");
+        let scope = &plan.scopes_in(view)[0];
+        let of_v4 = if second.contains("::") { 1 } else { 2 };
+        assert_eq!(scope.v4.nodes().len(), of_v4, "{client}");
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub use access::{Access, Contradiction, Denied, Verdict};
 pub use demand::Demand;
 pub use health::{Failure, Health, NodeHealth, NodeState};
 pub use histogram::{COMPILE_SECONDS, Histogram, HistogramSnapshot, REQUEST_SECONDS};
-pub use loan::Loan;
+pub use loan::{LentView, Loan, Seen};
 pub use meter::{Meter, NodeSlots};
 pub use moment::{has_text, rfc3339, rfc3339_seconds};
 pub use node::{Node, is_usable_address};

@@ -83,12 +83,12 @@ impl<'a> Census<'a> {
         zone: &ZoneConfig,
         before: &'a [ScopePlan],
     ) -> Self {
-        Self::by(&Family::of, view, verdicts, ramps, zone, before)
+        Self::by([&Family::of, &Family::of], view, verdicts, ramps, zone, before)
     }
 
-    /// The same with each node counted in the family that is told of its address.
+    /// The same with each node counted in the family that is told of its address: of the zone's own, and of those lent.
     pub fn by(
-        family_of: &dyn Fn(IpAddr) -> Family,
+        [family_of, lent_family_of]: [&dyn Fn(IpAddr) -> Family; 2],
         view: &'a ClusterView,
         verdicts: &'a Verdicts,
         ramps: &'a Ramps,
@@ -130,7 +130,7 @@ impl<'a> Census<'a> {
             ramps,
             ttls: Ttls::new(view, zone),
             groups,
-            lender: Lender::to(view, verdicts),
+            lender: Lender::to(view, verdicts, lent_family_of),
             before: served,
         }
     }
@@ -138,6 +138,11 @@ impl<'a> Census<'a> {
     /// When the same members may be answered otherwise: a drain has come nearer.
     pub fn next_change(&self) -> Option<SystemTime> {
         self.ttls.next_change()
+    }
+
+    /// Whether the zone has nothing and somebody lends.
+    pub fn borrows(&self) -> bool {
+        self.lender.is_some()
     }
 
     /// How far apart nodes of one incident may have served last.

@@ -1,5 +1,7 @@
 //! Whether a zone has nothing, and what it is lent then.
 
+use std::net::IpAddr;
+
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -16,12 +18,13 @@ pub(super) struct Lender<'a> {
 }
 
 impl<'a> Lender<'a> {
-    /// Whoever lends to a zone that is known to have nothing; `None` where nobody does, or where nobody need.
-    pub(super) fn to(view: &'a ClusterView, verdicts: &Verdicts) -> Option<Self> {
+    /// Whoever lends to a zone that is known to have nothing; `None` where nobody does, or where nobody need. Each node
+    /// counts in the family that is told of its address.
+    pub(super) fn to(view: &'a ClusterView, verdicts: &Verdicts, family_of: &dyn Fn(IpAddr) -> Family) -> Option<Self> {
         let loan = view.loan.as_deref().filter(|_| has_nothing(view, verdicts))?;
         let mut groups: FxHashMap<Place<'a>, [Vec<&'a Node>; 2]> = FxHashMap::default();
         for node in &loan.nodes {
-            let mut count = |place| groups.entry(place).or_default()[Family::of(node.address) as usize].push(node);
+            let mut count = |place| groups.entry(place).or_default()[family_of(node.address) as usize].push(node);
             count((None, None));
             if let Some(dc) = node.datacenter.as_deref().filter(|_| !loan.flat) {
                 count((Some(dc), None));
@@ -77,7 +80,7 @@ pub fn is_silent(topology: &Topology, health: &Health) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::IpAddr, sync::Arc};
+    use std::sync::Arc;
 
     use hickory_proto::rr::Name;
 
@@ -100,7 +103,7 @@ mod tests {
             Node { address: address.parse().unwrap(), datacenter: Some(datacenter.into()), rack: Some(rack.into()) }
         };
         let nodes = nodes.iter().map(place).collect();
-        let loan = Loan { zone: "b.test".to_owned(), port: 8001, nodes, flat: false };
+        let loan = Loan { zone: "b.test".to_owned(), port: 8001, nodes, ..Loan::default() };
         ClusterView { loan: Some(Arc::new(loan)), ..view.clone() }
     }
 

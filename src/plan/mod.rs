@@ -33,4 +33,4 @@ pub use lender::is_silent;
 pub use ramp::{FULL_SHARE, Ramp, Ramps, Weights};
 pub use scope_plan::{Family, FamilyPlan, ScopePlan, Serving, default_chain};
 pub use ttl::{Ttl, TtlReason};
-pub use views::{Seen, View, Views};
+pub use views::{View, Views};

@@ -21,7 +21,7 @@ use std::{
 use super::Family;
 use crate::{
     config::{AddressRule, Mapping, Scheme, client_networks},
-    model::{Prefix, PrefixMap, Route, Topology, is_usable_address},
+    model::{Loan, Prefix, PrefixMap, Route, Seen, Topology, is_usable_address},
 };
 
 /// All views of a zone's clients.
@@ -43,6 +43,8 @@ pub struct View {
     own: Rules,
     /// The rules without clients.
     everybody: Arc<Rules>,
+    /// While nodes are borrowed: the number of the view that these clients have of them.
+    pub lender: usize,
 }
 
 /// Rules of one rank.
@@ -54,17 +56,6 @@ struct Rules {
     networks: Vec<(Prefix, Prefix)>,
     /// Connection ids, in the order of the rules.
     routes: Vec<Arc<str>>,
-}
-
-/// How a node is seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// Where clients connect to.
-    pub address: IpAddr,
-    /// And at which port, where it is not the cluster's.
-    pub port: Option<u16>,
-    /// Whether a rule says so; otherwise it is the node's own address.
-    pub is_mapped: bool,
 }
 
 impl Default for Views {
@@ -86,12 +77,40 @@ impl Views {
             let number = *known.entry(own).or_insert(views.len());
             if number == views.len() {
                 let own = Rules::new(own.iter().filter_map(|index| rules.get(*index)));
-                views.push(View { clients: Vec::new(), own, everybody: everybody.clone() });
+                views.push(View { clients: Vec::new(), own, everybody: everybody.clone(), lender: 0 });
             }
             views[number].clients.push(*prefix);
             numbers.push((*prefix, number));
         }
         Views { numbers: numbers.into_iter().collect(), views, scheme }
+    }
+
+    /// These views divided further, so that the clients of each have one view of the nodes lent as well.
+    pub fn divided_by(&self, loan: &Loan) -> Self {
+        let networks = |clients: &mut dyn Iterator<Item = (usize, &[Prefix])>| -> BTreeMap<Prefix, usize> {
+            clients.flat_map(|(number, clients)| clients.iter().map(move |prefix| (*prefix, number))).collect()
+        };
+        let own = networks(&mut self.views.iter().map(|view| &view.clients[..]).enumerate());
+        let lent = networks(&mut loan.views.iter().map(|view| &view.clients[..]).enumerate());
+        // A network within has the view of the longest around it.
+        let view_of = |networks: &BTreeMap<Prefix, usize>, network: &Prefix| {
+            let mut around = (0..=network.len).rev().map(|len| Prefix::around(network.address, len));
+            around.find_map(|prefix| networks.get(&prefix).copied()).unwrap_or_default()
+        };
+        let mut views: Vec<View> = self.views.iter().take(1).cloned().collect();
+        let mut known = BTreeMap::from([((0, 0), 0)]);
+        let mut numbers = Vec::new();
+        for network in own.keys().chain(lent.keys().filter(|network| !own.contains_key(network))) {
+            let both @ (of_own, lender) = (view_of(&own, network), view_of(&lent, network));
+            let number = *known.entry(both).or_insert(views.len());
+            if number == views.len() {
+                let Some(view) = self.views.get(of_own) else { continue };
+                views.push(View { clients: Vec::new(), lender, ..view.clone() });
+            }
+            views[number].clients.push(*network);
+            numbers.push((*network, number));
+        }
+        Views { numbers: numbers.into_iter().collect(), views, scheme: self.scheme }
     }
 
     /// The number of a client's view. Takes no memory.

@@ -144,7 +144,9 @@ pub fn compile_zone(
 fn parts(source: &ZoneSource, plan: &ZonePlan, apex: &Name, previous: Option<&CompiledZone>) -> Parts {
     let nodes = match previous {
         Some(CompiledZone { plan: before, parts, .. })
-            if Arc::ptr_eq(&before.topology, &plan.topology) && before.lent == plan.lent =>
+            if Arc::ptr_eq(&before.topology, &plan.topology)
+                && before.lent == plan.lent
+                && before.views == plan.views =>
         {
             parts.nodes.clone()
         }

@@ -1,12 +1,12 @@
 //! How the answers of a chain come about: from the same plan as the decks, for programs and for people.
 
-use std::{collections::BTreeMap, net::IpAddr, time::SystemTime};
+use std::{collections::BTreeSet, net::IpAddr, time::SystemTime};
 
 use serde::Serialize;
 
 use super::{CompiledZone, ZonePlan};
 use crate::{
-    model::{Member, Node, Prefix, Scope, rfc3339, rfc3339_seconds},
+    model::{Member, Prefix, Scope, rfc3339, rfc3339_seconds},
     plan::{Family, FamilyPlan, ScopePlan, Serving, TtlReason, View},
 };
 
@@ -219,18 +219,21 @@ fn passed_level(plan: &ZonePlan, scope: &Scope, level: usize, is_of_family: impl
 }
 
 fn nodes(plan: &ZonePlan, scope: &ScopePlan, view: usize) -> Vec<NodeStory> {
-    let served: BTreeMap<IpAddr, &Node> = scope.nodes().map(|node| (node.address, node)).collect();
+    let families = || [&scope.v4, &scope.v6].into_iter();
+    // Both clusters may have nodes of the same addresses.
+    let of = |is_lent: bool| families().filter(move |family| family.is_lent() == is_lent).flat_map(FamilyPlan::nodes);
+    let served: BTreeSet<IpAddr> = of(false).map(|node| node.address).collect();
     let deepest = deepest_level(scope);
     let mut nodes = Vec::new();
     for node in plan.nodes() {
-        let is_in = served.contains_key(&node.address);
+        let is_in = served.contains(&node.address);
         // Nodes of lower levels matter only when they are served.
         let level = scope.chain.iter().position(|scope| plan.flat || scope.contains(node));
         if !is_in && level.is_none_or(|level| level > deepest) {
             continue;
         }
         let ramp = if is_in { plan.ramps.get(node.address) } else { None };
-        let seen = plan.seen(view, node.address);
+        let seen = plan.seen_own(view, node.address);
         nodes.push(NodeStory {
             address: node.address,
             seen: seen.is_mapped.then_some(seen.address),
@@ -242,11 +245,12 @@ fn nodes(plan: &ZonePlan, scope: &ScopePlan, view: usize) -> Vec<NodeStory> {
             slow_start_until: ramp.map(|ramp| ramp.until),
         });
     }
-    for (address, node) in served {
-        if let Some(loan) = plan.lent.as_ref().filter(|_| !plan.topology.members.contains_key(&address)) {
+    if let Some(loan) = &plan.lent {
+        for node in of(true) {
+            let address = node.address;
             let (place, why) = (node.place(), format!("lent by {}", loan.zone));
             let seen = plan.seen(view, address);
-            let (seen, port) = (seen.is_mapped.then_some(seen.address), Some(loan.port));
+            let (seen, port) = (seen.is_mapped.then_some(seen.address), seen.port);
             let (is_in, weight, slow_start_until) = (true, Some(1.0), None);
             nodes.push(NodeStory { address, seen, port, place, is_in, why, weight, slow_start_until });
         }

@@ -10,8 +10,8 @@ use std::{
 use super::{ScopeNames, names::scope_names_after};
 use crate::{
     config::ZoneConfig,
-    model::{ClusterView, Demand, Loan, Meter, Node, Source, Topology},
-    plan::{Census, FULL_SHARE, Family, FamilyPlan, Ramps, ScopePlan, Seen, Verdicts, View, Views},
+    model::{ClusterView, Demand, Loan, Meter, Node, Seen, Source, Topology},
+    plan::{Census, FULL_SHARE, Family, FamilyPlan, Ramps, ScopePlan, Verdicts, View, Views},
     zone::file::StaticZone,
 };
 
@@ -37,8 +37,10 @@ pub struct ZonePlan {
     pub names: Arc<ScopeNames>,
     /// What each chain of `names` answers, in the same order.
     pub scopes: Vec<ScopePlan>,
-    /// What clients see of the nodes.
+    /// What clients see of the nodes; those of another zone are seen by its own rules.
     pub views: Arc<Views>,
+    /// The same while nothing is borrowed.
+    own_views: Arc<Views>,
     /// Instead of `scopes`, by view: where some nodes are seen in another address family than their own, and so count
     /// there.
     pub scopes_seen: BTreeMap<usize, Vec<ScopePlan>>,
@@ -95,26 +97,43 @@ impl ZonePlan {
         };
         let verdicts = Verdicts::in_zone(&source.config.name(), view);
         let before = previous.map_or(&[][..], |previous| &previous.scopes);
-        let views = previous.map_or_else(|| views(&source.config), |previous| previous.views.clone());
+        let own_views = previous.map_or_else(|| views(&source.config), |previous| previous.own_views.clone());
         let (ramps, step) = Ramps::of(view, source.config.health.slow_start);
         let census = Census::new(view, &verdicts, &ramps, &source.config, before);
+        let loan = view.loan.as_ref().filter(|_| census.borrows());
+        let before = previous.filter(|previous| previous.lent.as_ref() == loan && loan.is_some());
+        let views = match (loan, before) {
+            (None, _) => own_views.clone(),
+            (Some(_), Some(before)) => before.views.clone(),
+            (Some(loan), None) => Arc::new(own_views.divided_by(loan)),
+        };
+        let lender = |number: usize| views.get(number).map_or(0, |view| view.lender);
         let scopes = |census: &Census<'_>| -> Vec<ScopePlan> {
             names.chains.iter().map(|chain| ScopePlan::new(chain.clone(), census)).collect()
         };
         let seen = |number: &usize| {
             let family = |address| Family::of(views.seen(*number, address, &view.topology).address);
+            let lent = |address| {
+                let seen = loan.and_then(|loan| loan.seen(lender(*number), address));
+                Family::of(seen.map_or(address, |seen| seen.address))
+            };
             let before = previous.map_or(&[][..], |previous| previous.scopes_in(*number));
-            scopes(&Census::by(&family, view, &verdicts, &ramps, &source.config, before))
+            scopes(&Census::by([&family, &lent], view, &verdicts, &ramps, &source.config, before))
         };
-        let changed = (0..views.count()).filter(|number| views.changes_family(*number, &view.topology));
-        let scopes_seen = changed.map(|number| (number, seen(&number))).collect();
+        let changed = (0..views.count()).filter(|number| {
+            let changes_lent = loan.is_some_and(|loan| loan.changes_family(lender(*number)));
+            changes_lent || views.changes_family(*number, &view.topology)
+        });
+        let scopes_seen: BTreeMap<usize, Vec<ScopePlan>> = changed.map(|number| (number, seen(&number))).collect();
         let changes = [view.overrides.next_change(view.now), step, census.next_change()];
         let scopes = scopes(&census);
+        let lent = scopes.iter().chain(scopes_seen.values().flatten()).any(ScopePlan::is_lent);
         ZonePlan {
-            lent: view.loan.clone().filter(|_| scopes.iter().any(ScopePlan::is_lent)),
+            lent: loan.filter(|_| lent).cloned(),
             scopes,
             scopes_seen,
             views,
+            own_views,
             next_change: NextChange(changes.into_iter().flatten().min()),
             names,
             topology: view.topology.clone(),
@@ -132,8 +151,15 @@ impl ZonePlan {
         self.scopes_seen.get(&view).unwrap_or(&self.scopes)
     }
 
-    /// How a node is seen in the view of this number.
+    /// How a node is seen in the view of this number: one lent by the rules of its own zone, even where this zone knows
+    /// one of the same address.
     pub fn seen(&self, view: usize, node: IpAddr) -> Seen {
+        let lent = self.lent.as_deref().and_then(|loan| loan.seen(self.views.get(view)?.lender, node));
+        lent.unwrap_or_else(|| self.seen_own(view, node))
+    }
+
+    /// How a node of this zone's cluster is seen in the view of this number.
+    pub fn seen_own(&self, view: usize, node: IpAddr) -> Seen {
         self.views.seen(view, node, &self.topology)
     }
 

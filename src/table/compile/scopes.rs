@@ -178,13 +178,8 @@ impl Compiler<'_> {
 
     /// The ports of the nodes of a list of services, in its order.
     fn ports(&self, plan: &ZonePlan, view: usize, scope: &ScopePlan) -> Vec<u16> {
-        let of_family = |family| {
-            // Routes are of the zone's own cluster.
-            let lent = plan.lender(family).map(|loan| loan.port);
-            let own = move |node: &Node| plan.seen(view, node.address).port.unwrap_or(self.source.config.cluster.port);
-            family.nodes().iter().map(move |node| lent.unwrap_or_else(|| own(node)))
-        };
-        scope.best_families().flat_map(of_family).collect()
+        let port = |node: &Node| plan.seen(view, node.address).port.unwrap_or(self.source.config.cluster.port);
+        scope.best_nodes().map(port).collect()
     }
 
     fn services_body(&self, scope: &ScopePlan, ttl: u32, ports: &[u16]) -> Body {
