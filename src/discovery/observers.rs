@@ -25,6 +25,10 @@ const LONGEST_REST: Duration = Duration::from_secs(30);
 /// How long it is believed that a node looks at `dc` and `rack`, or does not: an upgrade takes longer than this.
 const CAPABILITY_AGE: Duration = Duration::from_secs(60);
 
+/// Longest pause of tables that were too slow: they are read after the lists then, and delay nothing; and a machine that was
+/// busy for a moment must not learn a minute late that a node is leaving.
+const LONGEST_SLOW_REST: Duration = Duration::from_secs(5);
+
 /// Longest pause until tables that could not be read are tried again; the first is [`FIRST_REST`].
 const LONGEST_TABLE_REST: Duration = Duration::from_secs(60);
 
@@ -188,11 +192,13 @@ impl Observers {
     /// The node's tables could not be read.
     pub(super) fn unread(&mut self, node: IpAddr, failure: TableFailure) {
         let Tables { failures, .. } = self.0.entry(node).or_default().tables;
+        let slow = failure == TableFailure::Node(Failure::TimedOut);
+        let longest = if slow { LONGEST_SLOW_REST } else { LONGEST_TABLE_REST };
         let tables = Tables {
             readable: false,
-            slow: failure == TableFailure::Node(Failure::TimedOut),
+            slow,
             failures: failures.saturating_add(1),
-            rests_until: Some(Instant::now() + rest(failures, LONGEST_TABLE_REST)),
+            rests_until: Some(Instant::now() + rest(failures, longest)),
             failure: Some(failure),
         };
         self.0.entry(node).or_default().tables = tables;
