@@ -136,9 +136,10 @@ impl Controller {
 
     fn publish(&mut self) {
         let table = Table::new(self.zones.iter().filter_map(|zone| zone.compiled.clone()));
+        // Before it is: whoever has seen an answer of the new Table has it counted.
+        self.compiles.count_swap();
         self.retired.keep(self.departures.swap(&self.table, Arc::new(table)));
         self.swapped = Instant::now();
-        self.compiles.count_swap();
     }
 
     /// Frees what nobody reads any more: from then on, what was answered from it only grows older.
