@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use alternator_dns::{
-    config::{AddressRule, Answers, Config, Mapping, ZoneConfig},
+    config::{AddressRule, Answers, Config, DiscoveryMode, Mapping, ZoneConfig},
     model::Prefix,
     reload::Applied,
     server::Outcome,
@@ -343,6 +343,7 @@ async fn client_routes_of_the_cluster_lead_to_one_address_and_many_ports() {
     let cluster = Cluster::start(ClusterSpec::new(nodes).client_routes(routes)).await.unwrap();
     let server = TestServer::over(&cluster, |zone| {
         steady(zone);
+        zone.cluster.discovery = DiscoveryMode::Auto;
         zone.address_map = vec![AddressRule {
             clients: Some(vec![prefix("127.69.1.0/24")]),
             to: Mapping::Routes("link-1".to_owned()),
