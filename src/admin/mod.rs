@@ -11,7 +11,7 @@
 //! | GET `/events` | changes as they come, and every second a [`Brief`]: server-sent events (`events`) |
 //! | POST `/reload` | loads everything anew; `{"result": "..."}`, or why nothing changed |
 //!
-//! More comes from whoever has it: [`Hands::routes`]. What is wrong is told as `{"error": "..."}` ([`HttpError`](crate::http_error::HttpError)). Times
+//! More comes from whoever has it: [`Hands::routes`]. What is wrong is told as `{"error": "..."}` ([`HttpError`]). Times
 //! are RFC 3339 in UTC, durations seconds.
 //!
 //! | word | meaning |

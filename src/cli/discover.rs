@@ -3,7 +3,7 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | [`Sighting`](sighting::Sighting) | all that is told: nodes, names, what is odd |
+//! | [`Sighting`] | all that is told: nodes, names, what is odd |
 //! | SANs | the names of a certificate (`subjectAltName`) |
 //! | hint | what a seed that does not answer would have answered to |
 //!

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// The state of a node, in the life of a ScyllaDB cluster. What each means to others is one table, [`State::facts`].
+/// The state of a node, in the life of a ScyllaDB cluster. What each means to others is one table, `State::facts`.
 ///
 /// | state | others list it | its port | `cluster_status` says |
 /// |---|---|---|---|
