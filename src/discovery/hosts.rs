@@ -18,10 +18,10 @@ use super::{
     network::Network,
     poller::Poller,
     round::LATE_ANSWER,
+    seeds::usable,
     stats::add,
     visit::Event,
 };
-use crate::model::is_usable_address;
 
 /// Names known at once: more than a cluster has nodes whose names anybody would look up every half minute.
 const MAX_HOSTS: usize = 1_000;
@@ -126,20 +126,12 @@ impl Hosts {
         let Some(host) = self.known.get_mut(name) else { return true };
         host.under_way = false;
         host.looked_up = Some(Instant::now());
-        let problem = match result {
+        let problem = match usable(result, MAX_ADDRESSES) {
             Ok(addresses) => {
-                let mut usable: Vec<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
-                usable.retain(|&address| is_usable_address(address));
-                usable.sort_unstable();
-                usable.dedup();
-                usable.truncate(MAX_ADDRESSES);
-                let found = !usable.is_empty();
-                if found {
-                    host.addresses = usable;
-                }
-                (!found).then(|| "the name has no usable address".to_owned())
+                host.addresses = addresses;
+                None
             }
-            Err(error) => Some(error.to_string()),
+            Err(problem) => Some(problem),
         };
         match &problem {
             Some(problem) if !host.failing => warn!(host = name, %problem, "a node's host name does not resolve"),

@@ -81,20 +81,12 @@ impl Seeds {
     pub(super) fn resolved(&mut self, resolved: Resolved) -> Vec<IpAddr> {
         let Some(contact) = self.0.get_mut(resolved.seed) else { return Vec::new() };
         contact.resolving = false;
-        let problem = match resolved.result {
+        let problem = match usable(resolved.result, MAX_ADDRESSES) {
             Ok(addresses) => {
-                let mut usable: Vec<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
-                usable.retain(|&address| is_usable_address(address));
-                usable.sort_unstable();
-                usable.dedup();
-                usable.truncate(MAX_ADDRESSES);
-                let found = !usable.is_empty();
-                if found {
-                    contact.addresses = usable;
-                }
-                (!found).then(|| "the name has no usable address".to_owned())
+                contact.addresses = addresses;
+                None
             }
-            Err(error) => Some(error.to_string()),
+            Err(problem) => Some(problem),
         };
         match &problem {
             Some(problem) if !contact.failing => warn!(seed = %contact.seed, %problem, "a seed does not resolve"),
@@ -104,6 +96,17 @@ impl Seeds {
         contact.failing = problem.is_some();
         contact.addresses.clone()
     }
+}
+
+/// The addresses that a look-up brought and that clients can connect to, at most so many; otherwise what is wrong.
+pub(super) fn usable(looked_up: io::Result<Vec<IpAddr>>, most: usize) -> Result<Vec<IpAddr>, String> {
+    let addresses = looked_up.map_err(|error| error.to_string())?;
+    let mut usable: Vec<IpAddr> = addresses.iter().map(IpAddr::to_canonical).collect();
+    usable.retain(|&address| is_usable_address(address));
+    usable.sort_unstable();
+    usable.dedup();
+    usable.truncate(most);
+    if usable.is_empty() { Err("the name has no usable address".to_owned()) } else { Ok(usable) }
 }
 
 #[cfg(test)]
